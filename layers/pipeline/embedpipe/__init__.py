@@ -1,0 +1,1 @@
+"""embedpipe: documents in over HTTPS, searchable vectors in PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The database ports on PostgreSQL with pgvector."""

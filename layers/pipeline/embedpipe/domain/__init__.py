@@ -1,0 +1,1 @@
+"""Rules of the pipeline: pure, no vendor, no clock, no environment."""

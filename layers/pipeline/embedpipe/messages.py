@@ -1,0 +1,145 @@
+"""What travels on the queues: one model per queue, in a common envelope."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self, TypeVar
+from uuid import uuid4
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from embedpipe.domain.jobs import BatchRef, JobRef
+from embedpipe.errors import MalformedMessageError
+
+SCHEMA_PATH = "/api/v1/schemas/{name}.json"
+
+
+def _schema_url(name: str) -> str:
+    return SCHEMA_PATH.format(name=name)
+
+
+class Message(BaseModel):
+    """The envelope of every message.
+
+    `schema_url` is a URI reference; it resolves against the base URL of the API, which serves the
+    JSON Schema there without credentials. `epoch` and `document_version` are the fence: a message
+    whose job has gone on without it has no effect. `traceparent` is a W3C trace context.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    msg_version: Literal[1] = 1
+    msg_schema: str
+    schema_url: str
+    operation_id: str = Field(default_factory=lambda: uuid4().hex, max_length=64)
+    created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    tenant_id: str = Field(min_length=1, max_length=64)
+    job_id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    epoch: int = Field(ge=1)
+    collection: str = Field(min_length=1, max_length=64)
+    document_id: str = Field(min_length=1, max_length=256)
+    document_version: int = Field(ge=1)
+    traceparent: str | None = Field(default=None, max_length=55)
+
+    @property
+    def ref(self) -> JobRef:
+        """The job that this message works for."""
+        return JobRef(
+            tenant_id=self.tenant_id,
+            job_id=self.job_id,
+            epoch=self.epoch,
+            collection=self.collection,
+            document_id=self.document_id,
+            version=self.document_version,
+        )
+
+    def encode(self) -> str:
+        """Give the body for the queue: JSON, ASCII only, as SQS refuses some characters raw."""
+        return self.model_dump_json(exclude_none=True, ensure_ascii=True)
+
+
+class ChunkRequested(Message):
+    """Split a document version and fan its chunks out. The text is read from the database or S3."""
+
+    msg_schema: Literal["embedpipe.chunk.v1"] = "embedpipe.chunk.v1"
+    schema_url: str = _schema_url("embedpipe.chunk.v1")
+
+
+class _Batch(Message):
+    batch_no: int = Field(ge=0)
+    chunk_from: int = Field(ge=0)
+    chunk_count: int = Field(ge=1, le=1000)
+    model_id: str = Field(min_length=1, max_length=128)
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @property
+    def batch(self) -> BatchRef:
+        """The batch that this message works for."""
+        return BatchRef(self.ref, self.batch_no)
+
+
+class TokenBlock(BaseModel):
+    """Token ids of several chunks, special tokens included.
+
+    `data` is base64 of zlib of the ids one after another, little-endian, `dtype` wide.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dtype: Literal["uint16", "uint32"]
+    lengths: list[Annotated[int, Field(ge=1, le=65536)]] = Field(min_length=1, max_length=1000)
+    data: str
+
+
+class EmbedRequested(_Batch):
+    """Compute the vectors of one batch of chunks."""
+
+    msg_schema: Literal["embedpipe.embed.v1"] = "embedpipe.embed.v1"
+    schema_url: str = _schema_url("embedpipe.embed.v1")
+    tokens: TokenBlock
+
+    @model_validator(mode="after")
+    def _one_length_per_chunk(self) -> Self:
+        if len(self.tokens.lengths) != self.chunk_count:
+            raise ValueError("tokens.lengths must have chunk_count entries")
+        return self
+
+
+class StoreRequested(_Batch):
+    """Store the vectors of one batch of chunks.
+
+    `vectors` is base64 of float32, little-endian, shape (chunk_count, dimensions), row after row.
+    """
+
+    msg_schema: Literal["embedpipe.store.v1"] = "embedpipe.store.v1"
+    schema_url: str = _schema_url("embedpipe.store.v1")
+    dimensions: int = Field(ge=1, le=16000)
+    vectors: str
+
+
+SCHEMAS: dict[str, type[Message]] = {
+    "embedpipe.chunk.v1": ChunkRequested,
+    "embedpipe.embed.v1": EmbedRequested,
+    "embedpipe.store.v1": StoreRequested,
+}
+
+M = TypeVar("M", bound=Message)
+
+
+def decode(model: type[M], body: str) -> M:
+    """Read a message body.
+
+    Raises
+    ------
+    MalformedMessageError
+        Not JSON, another schema or version, or a field that is missing, extra or out of range. The
+        message names the fields and never their values.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as exc:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['type']}"
+            for error in exc.errors(include_input=False, include_url=False)[:5]
+        )
+        raise MalformedMessageError(f"message does not match its schema: {problems}") from None

@@ -1,0 +1,1 @@
+"""Model directories: made, read, verified."""

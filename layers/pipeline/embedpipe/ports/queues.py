@@ -1,0 +1,103 @@
+"""Ports to queues and the object store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Received:
+    """One delivery of a message.
+
+    Attributes
+    ----------
+    receive_count
+        Receives so far as the queue counts them, from 1. Not a number of attempts: it counts
+        deaths and redrives too.
+    group_id
+        MessageGroupId, the tenant.
+    """
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    receive_count: int = 1
+    group_id: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One message to send; `key` names it inside one call, to tell which ones failed."""
+
+    key: str
+    body: str
+    group_id: str
+    delay_s: int = 0
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Inbox(Protocol):
+    """A queue that is read. Four verbs settle or hold a delivery."""
+
+    def receive(self, *, max_messages: int = 10, wait_s: float = 10.0) -> list[Received]:
+        """Receive up to 10 messages, waiting up to 20 s for the first."""
+        ...
+
+    def ack(self, received: Sequence[Received]) -> None:
+        """Remove messages for good. Only after their effect is committed."""
+        ...
+
+    def retry(self, received: Received, delay_s: float) -> None:
+        """Hand a message back; it is hidden for `delay_s` (0 to 43,200 s)."""
+        ...
+
+    def copy_to_dlq(self, received: Received, error: Exception) -> None:
+        """Copy a message, byte for byte, to the DLQ with the reason as attributes.
+
+        It stays here until `ack`. Attributes: error_code, failure_type, stage, rejected_at,
+        source_message_id. Never the text of the error: it may quote a document.
+        """
+        ...
+
+    def extend(self, received: Sequence[Received], visibility_s: int) -> list[Received]:
+        """Hide messages for longer; give back those whose lease is lost."""
+        ...
+
+
+class Outbox(Protocol):
+    """A queue that is written."""
+
+    def send(self, messages: Sequence[Outgoing]) -> set[str]:
+        """Send all, in batches of at most 10 messages and 1 MiB; give the keys that were accepted.
+
+        Raises
+        ------
+        MessageTooLargeError
+            A body is over the limit of one message.
+        QueueUnavailableError
+            Nothing could be sent.
+        """
+        ...
+
+    def check(self) -> None:
+        """Raise QueueUnavailableError when the queue does not answer."""
+        ...
+
+
+class Blobs(Protocol):
+    """Large payloads, by claim check."""
+
+    def put(self, key: str, data: bytes) -> str:
+        """Store bytes under a key and give their URI."""
+        ...
+
+    def get(self, uri: str) -> bytes:
+        """Read bytes. Raises ContentLostError when they are gone."""
+        ...
+
+    def delete(self, uri: str) -> None:
+        """Remove bytes; no error when they are gone."""
+        ...

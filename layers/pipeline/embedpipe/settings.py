@@ -1,0 +1,146 @@
+"""Settings: one frozen model per entry point, each field named by its environment variable.
+
+The same names stand in `template.yaml` and in `docs/settings.md`; a test holds the three together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+
+class Settings(BaseModel):
+    """What every entry point reads. Unknown variables are ignored: the environment has many."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings; an empty variable counts as unset.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            A variable is missing or out of range.
+        """
+        source = os.environ if environment is None else environment
+        return cls.model_validate({key: value for key, value in source.items() if value != ""})
+
+
+class DatabaseSettings(Settings):
+    """Where PostgreSQL is: by URL, or by a Secrets Manager secret with username and password."""
+
+    database_url: SecretStr | None = Field(default=None, alias="DATABASE_URL")
+    database_secret_arn: str | None = Field(default=None, alias="DATABASE_SECRET_ARN")
+    database_host: str | None = Field(default=None, alias="DATABASE_HOST")
+    database_port: int = Field(default=5432, ge=1, le=65535, alias="DATABASE_PORT")
+    database_name: str = Field(default="embedpipe", alias="DATABASE_NAME")
+    sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        default="prefer", alias="PGVECTOR_SSLMODE"
+    )
+    pool_min_size: int = Field(default=1, ge=0, le=100, alias="PGVECTOR_POOL_MIN_SIZE")
+    pool_max_size: int = Field(default=5, ge=1, le=100, alias="PGVECTOR_POOL_MAX_SIZE")
+    hnsw_ef_search: int = Field(default=64, ge=1, le=1000, alias="PGVECTOR_HNSW_EF_SEARCH")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.database_url is None and self.database_secret_arn is None:
+            raise ValueError("set DATABASE_URL, or DATABASE_SECRET_ARN and DATABASE_HOST")
+        if self.database_secret_arn is not None and self.database_host is None:
+            raise ValueError("DATABASE_SECRET_ARN needs DATABASE_HOST")
+        return self
+
+
+class ModelSettings(Settings):
+    """Where the models are: a directory with one folder per model, filled from S3 if empty."""
+
+    models_dir: Path = Field(default=Path("/tmp/models"), alias="MODELS_DIR")
+    models_uri: str | None = Field(default=None, pattern=r"^s3://", alias="MODELS_URI")
+    default_model_id: str = Field(default="all-MiniLM-L6-v2", alias="DEFAULT_MODEL_ID")
+
+
+class RetrySettings(Settings):
+    """How transient failures are retried."""
+
+    max_retries: int = Field(default=3, ge=0, le=20, alias="MAX_RETRIES")
+    backoff_base_s: float = Field(default=1.0, gt=0, le=60, alias="RETRY_BACKOFF_BASE_S")
+    backoff_cap_s: float = Field(default=300.0, gt=0, le=900, alias="RETRY_BACKOFF_CAP_S")
+
+
+class QueueSettings(Settings):
+    """Limits that hold for all queues."""
+
+    max_message_bytes: int = Field(
+        default=1_048_576, ge=262_144, le=1_048_576, alias="SQS_MAX_MESSAGE_BYTES"
+    )
+
+
+class ApiSettings(DatabaseSettings, ModelSettings, QueueSettings):
+    """`functions/api`."""
+
+    auth_mode: Literal["single_user"] = Field(default="single_user", alias="AUTH_MODE")
+    single_user_api_key: SecretStr | None = Field(
+        default=None, min_length=16, alias="SINGLE_USER_API_KEY"
+    )
+    single_user_api_key_secret_arn: str | None = Field(
+        default=None, alias="SINGLE_USER_API_KEY_SECRET_ARN"
+    )
+    chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
+    content_bucket: str = Field(alias="CONTENT_BUCKET")
+    inline_content_bytes: int = Field(
+        default=65_536, ge=0, le=1_048_576, alias="INLINE_CONTENT_BYTES"
+    )
+    max_content_bytes: int = Field(default=5_242_880, ge=1, le=5_242_880, alias="MAX_CONTENT_BYTES")
+    max_metadata_bytes: int = Field(default=16_384, ge=2, le=262_144, alias="MAX_METADATA_BYTES")
+    query_embedder_url: str | None = Field(default=None, alias="QUERY_EMBEDDER_URL")
+    query_embedder_token: SecretStr | None = Field(default=None, alias="QUERY_EMBEDDER_TOKEN")
+    query_embedder_secret_arn: str | None = Field(default=None, alias="QUERY_EMBEDDER_SECRET_ARN")
+    query_timeout_s: float = Field(default=10.0, gt=0, le=29, alias="QUERY_TIMEOUT_S")
+
+
+class ChunkSettings(DatabaseSettings, ModelSettings, RetrySettings, QueueSettings):
+    """`functions/chunk`."""
+
+    chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
+    chunk_dlq_url: str = Field(alias="CHUNK_DLQ_URL")
+    embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
+    content_bucket: str = Field(alias="CONTENT_BUCKET")
+    batch_chunks: int = Field(default=64, ge=1, le=1000, alias="EMBED_MESSAGE_MAX_CHUNKS")
+
+
+class EmbedSettings(DatabaseSettings, ModelSettings, RetrySettings, QueueSettings):
+    """`functions/embed_gpu`."""
+
+    embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
+    embed_dlq_url: str = Field(alias="EMBED_DLQ_URL")
+    store_queue_url: str = Field(alias="STORE_QUEUE_URL")
+    provider: Literal["cuda", "cpu"] = Field(default="cuda", alias="EMBED_PROVIDER")
+    threads: int = Field(default=0, ge=0, le=256, alias="EMBED_THREADS")
+    max_batch_tokens: int = Field(default=512, ge=16, le=1_048_576, alias="EMBED_MAX_BATCH_TOKENS")
+    buffer_tokens: int = Field(default=32_768, ge=512, le=16_777_216, alias="EMBED_BUFFER_TOKENS")
+    visibility_s: int = Field(default=60, ge=3, le=43_200, alias="EMBED_VISIBILITY_S")
+    wait_s: float = Field(default=10.0, ge=0, le=20, alias="EMBED_WAIT_S")
+    stop_timeout_s: float = Field(default=30.0, gt=0, le=3600, alias="EMBED_STOP_TIMEOUT_S")
+    http_host: str = Field(default="127.0.0.1", alias="EMBED_HTTP_HOST")
+    http_port: int = Field(default=8081, ge=0, le=65535, alias="EMBED_HTTP_PORT")
+    http_token: SecretStr | None = Field(default=None, alias="QUERY_EMBEDDER_TOKEN")
+    http_secret_arn: str | None = Field(default=None, alias="QUERY_EMBEDDER_SECRET_ARN")
+
+
+class StoreSettings(DatabaseSettings, RetrySettings, QueueSettings):
+    """`functions/store`."""
+
+    store_queue_url: str = Field(alias="STORE_QUEUE_URL")
+    store_dlq_url: str = Field(alias="STORE_DLQ_URL")
+
+
+class MaintenanceSettings(DatabaseSettings, QueueSettings):
+    """`functions/maintenance`. Connects with the maintenance role."""
+
+    chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
+    embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
+    store_queue_url: str = Field(alias="STORE_QUEUE_URL")
