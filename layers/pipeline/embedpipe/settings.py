@@ -117,6 +117,7 @@ class EmbedSettings(DatabaseSettings, ModelSettings, RetrySettings, QueueSetting
 
     embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
     embed_dlq_url: str = Field(alias="EMBED_DLQ_URL")
+    content_bucket: str = Field(alias="CONTENT_BUCKET")
     store_queue_url: str = Field(alias="STORE_QUEUE_URL")
     provider: Literal["cuda", "cpu"] = Field(default="cuda", alias="EMBED_PROVIDER")
     threads: int = Field(default=0, ge=0, le=256, alias="EMBED_THREADS")
@@ -136,6 +137,7 @@ class StoreSettings(DatabaseSettings, RetrySettings, QueueSettings):
 
     store_queue_url: str = Field(alias="STORE_QUEUE_URL")
     store_dlq_url: str = Field(alias="STORE_DLQ_URL")
+    content_bucket: str = Field(alias="CONTENT_BUCKET")
 
 
 class MaintenanceSettings(DatabaseSettings, QueueSettings):

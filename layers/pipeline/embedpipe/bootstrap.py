@@ -1,0 +1,266 @@
+"""The only wiring: settings from the environment to adapters to what an entry point needs.
+
+Each function builds on first use and keeps what it built for the life of the process. Imports of
+drivers and models stand inside, so that a function pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from embedpipe.domain.retry import RetryPolicy
+from embedpipe.settings import (
+    ApiSettings,
+    ChunkSettings,
+    DatabaseSettings,
+    EmbedSettings,
+    MaintenanceSettings,
+    ModelSettings,
+    RetrySettings,
+    StoreSettings,
+)
+
+if TYPE_CHECKING:
+    from embedpipe.adapters.postgres import PostgresDatabase
+    from embedpipe.adapters.s3 import S3Blobs
+    from embedpipe.adapters.sqs import SqsQueue
+    from embedpipe.adapters.tokenizer import ModelsDirectory
+    from embedpipe.api.services import Services
+    from embedpipe.ports import Blobs, Database, Embedder, Inbox, Models, Outbox, QueryEmbedder
+
+
+@dataclass(frozen=True)
+class ChunkServices:
+    """What `functions/chunk` works with."""
+
+    database: Database
+    inbox: Inbox
+    embed_queue: Outbox
+    blobs: Blobs
+    models: Models
+    policy: RetryPolicy
+    settings: ChunkSettings
+
+
+@dataclass(frozen=True)
+class EmbedServices:
+    """What `functions/embed_gpu` works with."""
+
+    database: Database
+    inbox: Inbox
+    store_queue: Outbox
+    blobs: Blobs
+    models: Models
+    embedder: Embedder
+    policy: RetryPolicy
+    settings: EmbedSettings
+
+
+@dataclass(frozen=True)
+class StoreServices:
+    """What `functions/store` works with."""
+
+    database: Database
+    inbox: Inbox
+    blobs: Blobs
+    policy: RetryPolicy
+    settings: StoreSettings
+
+
+@dataclass(frozen=True)
+class MaintenanceServices:
+    """What `functions/maintenance` works with."""
+
+    database: Database
+    queues: dict[str, Outbox]
+    settings: MaintenanceSettings
+
+
+@cache
+def api() -> Services:
+    """Wire `functions/api`."""
+    from embedpipe.api.services import Services
+
+    settings = ApiSettings.from_environment()
+    key = _secret_or(settings.single_user_api_key, settings.single_user_api_key_secret_arn)
+    settings = settings.model_copy(update={"single_user_api_key": key})
+    blobs = _blobs(settings.content_bucket)
+    return Services(
+        database=_database(settings),
+        blobs=blobs,
+        chunk_queue=_queue("chunk", settings.chunk_queue_url, settings.max_message_bytes, blobs),
+        models=_models(settings),
+        query_embedder=_query_embedder(settings),
+        settings=settings,
+    )
+
+
+@cache
+def chunk() -> ChunkServices:
+    """Wire `functions/chunk`."""
+    settings = ChunkSettings.from_environment()
+    blobs = _blobs(settings.content_bucket)
+    limit = settings.max_message_bytes
+    return ChunkServices(
+        database=_database(settings),
+        inbox=_queue("chunk", settings.chunk_queue_url, limit, blobs, settings.chunk_dlq_url),
+        embed_queue=_queue("embed", settings.embed_queue_url, limit, blobs),
+        blobs=blobs,
+        models=_models(settings),
+        policy=_policy(settings),
+        settings=settings,
+    )
+
+
+@cache
+def embed() -> EmbedServices:
+    """Wire `functions/embed_gpu`; loads the model, and fails when its provider is not at hand."""
+    from embedpipe.adapters.embedders.onnx import OnnxEmbedder
+
+    settings = EmbedSettings.from_environment()
+    models = _models(settings)
+    embedder = OnnxEmbedder(
+        models.directory(settings.default_model_id),
+        provider=settings.provider,
+        threads=settings.threads,
+    )
+    blobs = _blobs(settings.content_bucket)
+    limit = settings.max_message_bytes
+    return EmbedServices(
+        database=_database(settings),
+        inbox=_queue("embed", settings.embed_queue_url, limit, blobs, settings.embed_dlq_url),
+        store_queue=_queue("store", settings.store_queue_url, limit, blobs),
+        blobs=blobs,
+        models=models,
+        embedder=embedder,
+        policy=_policy(settings),
+        settings=settings.model_copy(
+            update={"http_token": _secret_or(settings.http_token, settings.http_secret_arn)}
+        ),
+    )
+
+
+@cache
+def store() -> StoreServices:
+    """Wire `functions/store`."""
+    settings = StoreSettings.from_environment()
+    blobs = _blobs(settings.content_bucket)
+    return StoreServices(
+        database=_database(settings),
+        inbox=_queue(
+            "store",
+            settings.store_queue_url,
+            settings.max_message_bytes,
+            blobs,
+            settings.store_dlq_url,
+        ),
+        blobs=blobs,
+        policy=_policy(settings),
+        settings=settings,
+    )
+
+
+@cache
+def maintenance() -> MaintenanceServices:
+    """Wire `functions/maintenance`."""
+    settings = MaintenanceSettings.from_environment()
+    urls = {
+        "chunk": settings.chunk_queue_url,
+        "embed": settings.embed_queue_url,
+        "store": settings.store_queue_url,
+    }
+    return MaintenanceServices(
+        database=_database(settings),
+        queues={name: _queue(name, url, settings.max_message_bytes) for name, url in urls.items()},
+        settings=settings,
+    )
+
+
+def _database(settings: DatabaseSettings) -> PostgresDatabase:
+    from embedpipe.adapters.postgres import PostgresDatabase
+
+    return PostgresDatabase(
+        conninfo(settings),
+        min_size=settings.pool_min_size,
+        max_size=settings.pool_max_size,
+        ef_search=settings.hnsw_ef_search,
+    )
+
+
+def conninfo(settings: DatabaseSettings) -> str:
+    """Give the connection URL: DATABASE_URL as it is, or one made from the secret."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    secret = _secret(settings.database_secret_arn or "", as_json=True)
+    user, password = quote(secret["username"], safe=""), quote(secret["password"], safe="")
+    return (
+        f"postgresql://{user}:{password}@{settings.database_host}:{settings.database_port}"
+        f"/{quote(settings.database_name, safe='')}?sslmode={settings.sslmode}"
+    )
+
+
+def _queue(
+    stage: str,
+    url: str,
+    max_message_bytes: int,
+    blobs: S3Blobs | None = None,
+    dlq_url: str | None = None,
+) -> SqsQueue:
+    from embedpipe.adapters.aws import client
+    from embedpipe.adapters.sqs import SqsQueue
+
+    return SqsQueue(
+        client("sqs"),
+        url,
+        stage=stage,
+        dlq_url=dlq_url,
+        max_message_bytes=max_message_bytes,
+        blobs=blobs,
+    )
+
+
+def _blobs(bucket: str) -> S3Blobs:
+    from embedpipe.adapters.aws import client
+    from embedpipe.adapters.s3 import S3Blobs
+
+    return S3Blobs(lambda: client("s3"), bucket)
+
+
+def _models(settings: ModelSettings) -> ModelsDirectory:
+    from embedpipe.adapters.tokenizer import ModelsDirectory
+
+    return ModelsDirectory(settings.models_dir, uri=settings.models_uri)
+
+
+def _query_embedder(settings: ApiSettings) -> QueryEmbedder | None:
+    if settings.query_embedder_url is None:
+        return None
+    from embedpipe.adapters.embed_endpoint import HttpQueryEmbedder
+
+    token = _secret_or(settings.query_embedder_token, settings.query_embedder_secret_arn)
+    return HttpQueryEmbedder(
+        settings.query_embedder_url,
+        token=token.get_secret_value() if token else None,
+        timeout_s=settings.query_timeout_s,
+    )
+
+
+def _policy(settings: RetrySettings) -> RetryPolicy:
+    return RetryPolicy(settings.max_retries, settings.backoff_base_s, settings.backoff_cap_s)
+
+
+def _secret_or(value: SecretStr | None, arn: str | None) -> SecretStr | None:
+    if value is not None or arn is None:
+        return value
+    return SecretStr(_secret(arn))
+
+
+def _secret(arn: str, *, as_json: bool = False) -> Any:
+    from aws_lambda_powertools.utilities import parameters
+
+    return parameters.get_secret(arn, transform="json" if as_json else None, max_age=3600)
