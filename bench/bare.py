@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-
 from embedpipe.adapters.tokenizer import ModelsDirectory
 from embedpipe.domain.batching import plan_batches
 from embedpipe.domain.chunking import split

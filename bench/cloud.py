@@ -57,8 +57,8 @@ def running() -> Iterator[Cloud]:
     with tempfile.TemporaryDirectory(prefix="embedpipe-bench-") as directory:
         began = time.perf_counter()
         child = subprocess.Popen(
-            [sys.executable, "-m", "embedpipe.cli.main", "up", "--port", "0"]
-            + ["--data-dir", directory],
+            [sys.executable, "-m", "embedpipe.cli.main", "up"]
+            + ["--port", "0", "--data-dir", directory],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -88,6 +89,6 @@ def _stages(jobs: Sequence[dict[str, Any]]) -> dict[str, float]:
     for job in jobs:
         times = [datetime.fromisoformat(job[name]) for name in STAGES if job.get(name)]
         names = [name for name in STAGES if job.get(name)]
-        for (first, then), name in zip(zip(times, times[1:], strict=False), names, strict=False):
+        for (first, then), name in zip(pairwise(times), names, strict=False):
             waits.setdefault(name.removesuffix("_at"), []).append((then - first).total_seconds())
     return {f"from {name}": median(values) for name, values in waits.items()}
