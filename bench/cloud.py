@@ -57,8 +57,14 @@ def running() -> Iterator[Cloud]:
     with tempfile.TemporaryDirectory(prefix="embedpipe-bench-") as directory:
         began = time.perf_counter()
         child = subprocess.Popen(
-            [sys.executable, "-m", "embedpipe.cli.main", "up"]
-            + ["--port", "0", "--data-dir", directory],
+            [
+                sys.executable,
+                "-m",
+                "embedpipe.cli.main",
+                "up",
+                f"--data-dir={directory}",
+                "--port=0",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
