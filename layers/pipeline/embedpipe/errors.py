@@ -19,6 +19,7 @@ PipelineError
 │   ├── PoisonChunkError        POISON_CHUNK
 │   ├── ContentLostError        CONTENT_LOST
 │   └── MessageTooLargeError    MESSAGE_TOO_LARGE
+├── ModelFilesError         MODEL_FILES: the files of a model are damaged or not the pinned ones
 └── TransientError          may succeed later: retried with backoff; 503 at the API
     ├── StoreUnavailableError   STORE_UNAVAILABLE     an outage: spends no attempt
     ├── QueueUnavailableError   QUEUE_UNAVAILABLE     an outage: spends no attempt
@@ -164,6 +165,12 @@ class MessageTooLargeError(PermanentError):
     """The message is larger than the queue takes."""
 
     code = "MESSAGE_TOO_LARGE"
+
+
+class ModelFilesError(PipelineError):
+    """The files of a model are damaged, incomplete or not the ones of its manifest."""
+
+    code = "MODEL_FILES"
 
 
 class TransientError(PipelineError):

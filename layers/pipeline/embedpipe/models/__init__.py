@@ -1,1 +1,1 @@
-"""Model directories: made, read, verified."""
+"""Model directories: what one holds, how it is checked, how it is made."""

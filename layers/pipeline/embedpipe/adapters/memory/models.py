@@ -105,8 +105,8 @@ class FakeEmbedder:
                 vectors[row, mixed % width] += 1.0 if mixed & 0x8000_0000 else -1.0
             if not vectors[row].any():
                 vectors[row, 0] = 1.0
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return (vectors / norms).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
 
 
 class FakeQueryEmbedder:
