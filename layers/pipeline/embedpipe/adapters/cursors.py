@@ -1,0 +1,65 @@
+"""Cursors of keyset listings: opaque to the caller, the same for every database adapter."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from embedpipe.errors import InvalidInputError
+
+
+def _invalid() -> InvalidInputError:
+    return InvalidInputError(
+        "the cursor was not given by this listing", code="INVALID_CURSOR", field="cursor"
+    )
+
+
+def encode_cursor(kind: str, keys: Sequence[str]) -> str:
+    """Give the cursor that stands after the row with these keys; `kind` names the listing."""
+    body = json.dumps([kind, *keys], separators=(",", ":"))
+    return base64.urlsafe_b64encode(body.encode()).rstrip(b"=").decode()
+
+
+def decode_cursor(kind: str, cursor: str, keys: int) -> list[str]:
+    """Read the keys of a cursor.
+
+    Raises
+    ------
+    InvalidInputError
+        INVALID_CURSOR: not a cursor, or one of another listing.
+    """
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        body = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (UnicodeError, binascii.Error, ValueError, RecursionError):
+        raise _invalid() from None
+    fits = isinstance(body, list) and len(body) == keys + 1 and body[0] == kind
+    if not fits or not all(isinstance(part, str) and "\0" not in part for part in body):
+        raise _invalid()
+    try:
+        "".join(body).encode()
+    except UnicodeError:
+        raise _invalid() from None
+    return [str(part) for part in body[1:]]
+
+
+def encode_job_cursor(created_at: datetime, job_id: str) -> str:
+    """Give the cursor after a job, in the order newest first."""
+    return encode_cursor("jobs", [created_at.isoformat(), job_id])
+
+
+def decode_job_cursor(cursor: str) -> tuple[datetime, str]:
+    """Read a cursor of `encode_job_cursor`. Raises InvalidInputError (INVALID_CURSOR)."""
+    created_at, job_id = decode_cursor("jobs", cursor, 2)
+    try:
+        moment = datetime.fromisoformat(created_at)
+        job = str(UUID(job_id))
+    except ValueError:
+        raise _invalid() from None
+    if moment.tzinfo is None:
+        raise _invalid()
+    return moment, job
