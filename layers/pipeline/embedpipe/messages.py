@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from embedpipe.domain.jobs import BatchRef, JobRef
+from embedpipe.domain.tokens import TokenBlock as TokenBlock
 from embedpipe.errors import MalformedMessageError
 
 SCHEMA_PATH = "/api/v1/schemas/{name}.json"
@@ -78,19 +79,6 @@ class _Batch(Message):
         return BatchRef(self.ref, self.batch_no)
 
 
-class TokenBlock(BaseModel):
-    """Token ids of several chunks, special tokens included.
-
-    `data` is base64 of zlib of the ids one after another, little-endian, `dtype` wide.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dtype: Literal["uint16", "uint32"]
-    lengths: list[Annotated[int, Field(ge=1, le=65536)]] = Field(min_length=1, max_length=1000)
-    data: str
-
-
 class EmbedRequested(_Batch):
     """Compute the vectors of one batch of chunks."""
 
@@ -124,6 +112,18 @@ SCHEMAS: dict[str, type[Message]] = {
 }
 
 M = TypeVar("M", bound=Message)
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Give the published JSON Schema of every message by its name; `$id` is its `schema_url`."""
+    return {
+        name: {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": _schema_url(name),
+            **model.model_json_schema(),
+        }
+        for name, model in SCHEMAS.items()
+    }
 
 
 def decode(model: type[M], body: str) -> M:
