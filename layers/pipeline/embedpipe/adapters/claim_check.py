@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +17,8 @@ from embedpipe.ports import Blobs
 
 PREFIX = "messages/"
 _MARK = '{"claim_check":'
+#: Copied beside the pointer, so that the job can be failed even when the object is lost.
+_FENCE = ("tenant_id", "job_id", "epoch", "collection", "document_id", "document_version")
 
 
 class _Pointer(BaseModel):
@@ -27,7 +30,7 @@ class _Pointer(BaseModel):
 
 
 class _ClaimCheck(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     claim_check: _Pointer
 
@@ -43,7 +46,7 @@ def check_in(body: str, blobs: Blobs) -> str:
     sha256 = hashlib.sha256(data).hexdigest()
     uri = blobs.put(f"{PREFIX}{sha256}", data)
     pointer = {"uri": uri, "sha256": sha256, "bytes": len(data)}
-    return json.dumps({"claim_check": pointer}, separators=(",", ":"))
+    return json.dumps({"claim_check": pointer, **_fence(body)}, separators=(",", ":"))
 
 
 def resolve(body: str, blobs: Blobs) -> str:
@@ -69,3 +72,13 @@ def resolve(body: str, blobs: Blobs) -> str:
     if len(data) != pointer.bytes or hashlib.sha256(data).hexdigest() != pointer.sha256:
         raise ContentLostError("the claim check's object is not what was stored")
     return data.decode()
+
+
+def _fence(body: str) -> dict[str, Any]:
+    try:
+        message = json.loads(body)
+    except ValueError:
+        return {}
+    if not isinstance(message, dict):
+        return {}
+    return {name: message[name] for name in _FENCE if name in message}

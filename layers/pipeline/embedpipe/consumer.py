@@ -1,0 +1,182 @@
+"""A Lambda's batch of SQS records, each settled by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from pydantic import BaseModel, Field, ValidationError
+
+from embedpipe import telemetry
+from embedpipe.adapters import claim_check
+from embedpipe.domain.jobs import JobRef
+from embedpipe.domain.retry import RetryPolicy
+from embedpipe.errors import PipelineError, error_code
+from embedpipe.messages import Message, decode
+from embedpipe.ports import Blobs, Inbox, Jobs, Received
+from embedpipe.stages.settle import Settled, settle_failure
+
+M = TypeVar("M", bound=Message)
+
+
+class NotDoneError(Exception):
+    """The record stays in the queue. It says no more: Powertools puts it into its debug log."""
+
+
+class _PanicError(Exception):
+    """Stands for a panic of a Rust extension, which is no Exception but must harm one record only.
+
+    The stack goes on standing on the panic; the text does not come along.
+    """
+
+
+class _Fence(BaseModel):
+    """What names a job in a body that does not match its schema, or in a claim check."""
+
+    tenant_id: str = Field(min_length=1, max_length=64)
+    job_id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    epoch: int = Field(ge=1, lt=2**31)
+    collection: str = Field(min_length=1, max_length=64)
+    document_id: str = Field(min_length=1, max_length=256)
+    document_version: int = Field(ge=1, lt=2**31)
+
+
+class Consumer(Generic[M]):
+    """Turn an SQS event into partial batch failures. One bad record never fails its neighbours.
+
+    A record is done when its handler returned, or when it is in the DLQ with its reason. It is
+    named as failed when it will come back: after its backoff, or, when even settling it failed,
+    after the visibility timeout of the queue.
+
+    Parameters
+    ----------
+    model
+        The message of the queue.
+    handle
+        The work; what it returns is ignored, what it raises is settled.
+    """
+
+    def __init__(
+        self,
+        model: type[M],
+        handle: Callable[[M], object],
+        *,
+        inbox: Inbox,
+        jobs: Jobs,
+        policy: RetryPolicy,
+        stage: str,
+        blobs: Blobs,
+    ) -> None:
+        self._model = model
+        self._handle = handle
+        self._inbox = inbox
+        self._jobs = jobs
+        self._policy = policy
+        self._blobs = blobs
+        self._telemetry = telemetry.of(stage)
+        self._logger = self._telemetry.logger
+
+    def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Work through the records of an event, in order; give the answer for Lambda."""
+        records = event.get("Records", [])
+        processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+        if records:  # Powertools refuses an empty event.
+            with processor(records=records, handler=self._record):
+                processor.process()
+        return dict(processor.response())
+
+    def _record(self, record: SQSRecord) -> None:
+        received = _received(record.raw_event)
+        started = time.perf_counter()
+        with self._logger.append_context_keys(message_id=received.message_id):
+            try:
+                self._work(received)
+            finally:
+                self._telemetry.duration(telemetry.STAGE_LATENCY, time.perf_counter() - started)
+
+    def _work(self, received: Received) -> None:
+        message: M | None = None
+        try:
+            message = decode(self._model, claim_check.resolve(received.body, self._blobs))
+            with self._logger.append_context_keys(**_keys(message)):
+                self._handle(message)
+        except Exception as error:  # noqa: BLE001
+            self._failed(received, message, error)
+        except BaseException as panic:
+            if type(panic).__name__ != "PanicException":
+                raise
+            self._failed(received, message, _PanicError().with_traceback(panic.__traceback__))
+        else:
+            self._telemetry.count(telemetry.MESSAGES_PROCESSED)
+
+    def _failed(self, received: Received, message: M | None, error: Exception) -> None:
+        self._telemetry.count(telemetry.MESSAGES_FAILED)
+        ref = message.ref if message else named_job(received.body)
+        keys = {**(_keys(message) if message else _ref_keys(ref)), "error_code": error_code(error)}
+        if not isinstance(error, PipelineError):
+            keys |= telemetry.error_keys(error)
+        try:
+            settled = settle_failure(
+                received,
+                error,
+                inbox=self._inbox,
+                jobs=self._jobs,
+                policy=self._policy,
+                ref=ref,
+                batch_no=getattr(message, "batch_no", None),
+            )
+        except Exception as unsettled:  # noqa: BLE001
+            also = {"settle_error_code": error_code(unsettled), **telemetry.error_keys(unsettled)}
+            self._logger.error("message failed and could not be settled", **{**keys, **also})
+            raise NotDoneError from None
+        if settled is Settled.RETRIED:
+            self._logger.warning("message failed and comes back", **keys)
+            raise NotDoneError from None
+        self._telemetry.count(telemetry.MESSAGES_REJECTED)
+        self._logger.error("message rejected", **keys)
+
+
+def named_job(body: str) -> JobRef | None:
+    """Find the job that an unreadable body names, to fail it; None when it names none.
+
+    A wrong name does no harm: every change of a job is fenced by all these fields.
+    """
+    try:
+        fence = _Fence.model_validate_json(body)
+    except ValidationError:
+        return None
+    return JobRef(
+        tenant_id=fence.tenant_id,
+        job_id=fence.job_id,
+        epoch=fence.epoch,
+        collection=fence.collection,
+        document_id=fence.document_id,
+        version=fence.document_version,
+    )
+
+
+def _received(record: Mapping[str, Any]) -> Received:
+    system = record.get("attributes", {})
+    return Received(
+        message_id=record["messageId"],
+        receipt_handle=record["receiptHandle"],
+        body=record["body"],
+        receive_count=int(system.get("ApproximateReceiveCount", 1)),
+        group_id=system.get("MessageGroupId"),
+        attributes={
+            name: attribute["stringValue"]
+            for name, attribute in record.get("messageAttributes", {}).items()
+            if attribute.get("stringValue") is not None
+        },
+    )
+
+
+def _keys(message: Message) -> dict[str, Any]:
+    return {"operation_id": message.operation_id, **_ref_keys(message.ref)}
+
+
+def _ref_keys(ref: JobRef | None) -> dict[str, Any]:
+    return {} if ref is None else {"job_id": ref.job_id, "tenant_id": ref.tenant_id}

@@ -1,0 +1,111 @@
+"""Names of metrics, and the logs, metrics and traces around every entry point.
+
+Metrics have the one dimension `stage`, never a tenant or an id, which go into the logs. Leave
+POWERTOOLS_SERVICE_NAME unset: the stage is set here.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger, Tracer
+    from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
+        AmazonCloudWatchEMFProvider,
+    )
+
+NAMESPACE = "embedpipe"
+
+#: Messages whose work is done, or was not wanted any more.
+MESSAGES_PROCESSED = "MessagesProcessed"
+#: Messages whose work failed, to be retried or not.
+MESSAGES_FAILED = "MessagesFailed"
+#: Messages that went to the DLQ, a part of those that failed.
+MESSAGES_REJECTED = "MessagesRejected"
+#: Milliseconds for one message, whatever came of it.
+STAGE_LATENCY = "StageLatency"
+#: Chunks written by the chunk stage.
+CHUNKS_CREATED = "ChunksCreated"
+#: Rows of the outbox that the sweep had to send.
+OUTBOX_ROWS_RELAYED = "OutboxRowsRelayed"
+
+COUNT = "Count"
+MILLISECONDS = "Milliseconds"
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """Logs, metrics and traces of one stage."""
+
+    logger: Logger
+    metrics: AmazonCloudWatchEMFProvider
+    tracer: Tracer
+
+    def count(self, name: str, value: float = 1) -> None:
+        """Add to a metric of the running invocation; nothing for zero."""
+        if value:
+            self.metrics.add_metric(name, COUNT, value)
+
+    def duration(self, name: str, seconds: float) -> None:
+        """Add a duration to a metric of the running invocation."""
+        self.metrics.add_metric(name, MILLISECONDS, seconds * 1000)
+
+    def flush(self) -> None:
+        """Print the metrics of the invocation, one line in the embedded metric format."""
+        if self.metrics.metric_set:
+            self.metrics.flush_metrics()
+
+
+@cache
+def of(stage: str) -> Telemetry:
+    """Give the telemetry of a stage, built on first use."""
+    from aws_lambda_powertools import Logger, Tracer
+    from aws_lambda_powertools.metrics import EphemeralMetrics
+
+    # Not `Metrics`: its state is shared by the whole process, and several stages may share one.
+    metrics = EphemeralMetrics(namespace=NAMESPACE, service="")
+    metrics.set_default_dimensions(stage=stage)
+    return Telemetry(
+        logger=Logger(service=f"{NAMESPACE}-{stage}", stage=stage),
+        metrics=metrics,
+        # Patching would import every library that it knows.
+        tracer=Tracer(service=f"{NAMESPACE}-{stage}", auto_patch=False),
+    )
+
+
+@cache
+def instrumented(stage: str, handler: Handler) -> Handler:
+    """Wrap a Lambda handler: the context's keys in every log line, a trace, metrics at the end.
+
+    Neither events nor answers are logged or traced: they may hold text of documents.
+    """
+    telemetry = of(stage)
+
+    def with_metrics(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        try:
+            return handler(event, context)
+        finally:
+            telemetry.flush()
+
+    traced = telemetry.tracer.capture_lambda_handler(
+        with_metrics, capture_response=False, capture_error=False
+    )
+    wrapped: Handler = telemetry.logger.inject_lambda_context(traced)
+    return wrapped
+
+
+def error_keys(error: BaseException) -> dict[str, Any]:
+    """Give what a log line may say about an error that is not ours: its type, and where.
+
+    Not its text, which may quote a document, a vector or a secret.
+    """
+    return {
+        "error_type": type(error).__name__,
+        "stack": traceback.format_tb(error.__traceback__),
+    }
