@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 
 class BertConfig(BaseModel):
-    """The part of a model's `config.json` that shapes the graph; others are refused."""
+    """The part of `config.json` that shapes the graph; other architectures are refused."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -92,15 +92,10 @@ class _Bert:
             self.weights["embeddings.position_embeddings.weight"]
             + self.weights["embeddings.token_type_embeddings.weight"][0]
         )
-        shape = add("Shape", "input_ids")
-        tokens = add("Gather", shape, keep("index_1", np.array([1])))
-        rows = add(
-            "Slice",
-            keep("embeddings.positions", positions),
-            keep("start", np.array([0])),
-            tokens,
-            keep("axis_0", np.array([0])),
-        )
+        # Counted from the mask, not from the shape: beside a GPU, shapes are computed on the CPU.
+        ordinal = add("CumSum", "attention_mask", keep("axis_1", np.array(1, np.int64)))
+        places = add("Sub", ordinal, keep("first", np.array(1, np.int64)))
+        rows = add("Gather", keep("embeddings.positions", positions), places)
         found = add("Gather", keep("embeddings.words", words), "input_ids")
         return self.norm(add("Add", found, rows), "embeddings.LayerNorm")
 
@@ -108,14 +103,14 @@ class _Bert:
         """Give 0 for a real token and `MASKED` for padding, shape (batch, 1, 1, tokens)."""
         add, keep = self.graph.add, self.graph.keep
         real = add("Cast", "attention_mask", to=TensorProto.FLOAT)
-        wide = add("Unsqueeze", real, keep("axes_1_2", np.array([1, 2])))
+        wide = add("Unsqueeze", real, keep("axes_1_2", np.array([1, 2], np.int64)))
         padding = add("Sub", keep("one", np.array(1.0, np.float32)), wide)
         return add("Mul", padding, keep("masked", np.array(MASKED, np.float32)))
 
     def attention(self, value: str, name: str, mask: str) -> str:
         add, keep = self.graph.add, self.graph.keep
         width, heads = self.config.hidden_size, self.config.num_attention_heads
-        split = keep("split", np.array([0, 0, heads, width // heads]))
+        split = keep("split", np.array([0, 0, heads, width // heads], np.int64))
 
         def head(part: str, order: list[int], scale: float = 1.0) -> str:
             projected = self.linear(value, f"{name}.self.{part}", scale)
@@ -129,7 +124,7 @@ class _Bert:
         merged = add(
             "Reshape",
             add("Transpose", mixed, perm=[0, 2, 1, 3]),
-            keep("merge", np.array([0, 0, width])),
+            keep("merge", np.array([0, 0, width], np.int64)),
         )
         output = self.linear(merged, f"{name}.output.dense")
         return self.norm(add("Add", output, value), f"{name}.output.LayerNorm")
@@ -152,9 +147,12 @@ class _Bert:
         """Sum the real tokens and scale to unit length: dividing by their number cancels."""
         add, keep = self.graph.add, self.graph.keep
         real = add("Cast", "attention_mask", to=TensorProto.FLOAT)
-        wide = add("Unsqueeze", real, keep("axes_2", np.array([2])))
+        wide = add("Unsqueeze", real, keep("axes_2", np.array([2], np.int64)))
         total = add(
-            "ReduceSum", add("Mul", hidden, wide), keep("index_1", np.array([1])), keepdims=0
+            "ReduceSum",
+            add("Mul", hidden, wide),
+            keep("axes_1", np.array([1], np.int64)),
+            keepdims=0,
         )
         length = add("ReduceL2", total, axes=[1], keepdims=1)
         least = keep("least_length", np.array(1e-12, np.float32))

@@ -1,0 +1,116 @@
+"""Files of a model from S3, each written only once its bytes are known to be the pinned ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from embedpipe.errors import BlobsUnavailableError, ModelFilesError, NotFoundError
+from embedpipe.models.directory import MANIFEST, MAX_MANIFEST_BYTES, Manifest, ModelDirectory
+
+_PIECE_BYTES = 1 << 20
+_ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
+
+
+class S3ModelFiles:
+    """Models under an address such as `s3://bucket/models`: `<address>/<model id>/<file>`.
+
+    Parameters
+    ----------
+    s3
+        Gives the S3 client; called when the first file is needed.
+    """
+
+    def __init__(self, uri: str, s3: Callable[[], Any]) -> None:
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._s3 = s3
+
+    def fetch_manifest(self, directory: Path) -> ModelDirectory:
+        """Fetch the manifest of the model that the directory is named after.
+
+        Raises
+        ------
+        NotFoundError
+            MODEL_NOT_FOUND.
+        ModelFilesError
+            It is not valid, or of another model.
+        BlobsUnavailableError
+            S3 does not answer, or refuses.
+        """
+        try:
+            data = b"".join(self._read(directory.name, MANIFEST, MAX_MANIFEST_BYTES))
+        except FileNotFoundError:
+            raise NotFoundError("there is no such model", code="MODEL_NOT_FOUND") from None
+        try:
+            manifest = Manifest.parse(data.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise ModelFilesError(f"{MANIFEST} is not UTF-8") from None
+        if manifest.model_id != directory.name:
+            raise ModelFilesError(f"{MANIFEST} of {directory.name} is of {manifest.model_id}")
+        _write(directory, MANIFEST, iter([data]))
+        return ModelDirectory.read(directory)
+
+    def fetch(self, directory: ModelDirectory, name: str) -> None:
+        """Fetch one file of the manifest. Raises as `fetch_manifest`."""
+        pinned = directory.manifest.files[name]
+        digest = hashlib.sha256()
+
+        def checked() -> Iterator[bytes]:
+            for piece in self._read(directory.manifest.model_id, name, pinned.bytes):
+                digest.update(piece)
+                yield piece
+            if digest.hexdigest() != pinned.sha256:
+                raise ModelFilesError(f"{name} in S3 is not the file of the manifest")
+
+        try:
+            _write(directory.path, name, checked())
+        except FileNotFoundError:
+            raise ModelFilesError(f"{name} of {directory.manifest.model_id} is not in S3") from None
+
+    def _read(self, model_id: str, name: str, max_bytes: int) -> Iterator[bytes]:
+        """Give the pieces of an object. Raises FileNotFoundError when there is none."""
+        total = 0
+        with _s3_errors():
+            answer = self._s3().get_object(
+                Bucket=self._bucket, Key=f"{self._prefix}{model_id}/{name}"
+            )
+            for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
+                total += len(piece)
+                if total > max_bytes:
+                    raise ModelFilesError(f"{name} in S3 is larger than expected")
+                yield piece
+
+
+@contextmanager
+def _s3_errors() -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as exc:
+        if exc.response.get("Error", {}).get("Code") in _ABSENT:
+            raise FileNotFoundError from None
+        raise BlobsUnavailableError("the models cannot be read from S3") from exc
+    except BotoCoreError as exc:
+        raise BlobsUnavailableError("the models cannot be read from S3") from exc
+
+
+def _write(directory: Path, name: str, pieces: Iterator[bytes]) -> None:
+    """Write a file that is either absent or whole, also when several processes write it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    # Beside the directory, on the same file system, as a verified directory holds no other file.
+    handle, scratch = tempfile.mkstemp(dir=directory.parent, prefix=".fetching-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+        Path(scratch).replace(directory / name)
+    finally:
+        Path(scratch).unlink(missing_ok=True)
