@@ -1,0 +1,149 @@
+"""Chunk stage: a document version into chunks, and their token ids on their way to be embedded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from embedpipe.domain.chunking import Piece, split
+from embedpipe.domain.jobs import Source
+from embedpipe.domain.tokens import pack
+from embedpipe.errors import ContentLostError, MessageTooLargeError, ModelMismatchError
+from embedpipe.messages import ChunkRequested, EmbedRequested
+from embedpipe.ports import Blobs, Jobs, ModelInfo, Models, NewBatch, NewChunk, OutboxRow
+
+#: Messages stay below this whatever the queue takes: 256 KiB is the least that one can.
+_MOST_BODY_BYTES = 240 * 1024
+#: More than the fields beside tokens or vectors ever take, non-ASCII characters escaped.
+_ENVELOPE_BYTES = 8 * 1024
+
+
+def chunk(
+    message: ChunkRequested,
+    *,
+    jobs: Jobs,
+    blobs: Blobs,
+    models: Models,
+    batch_chunks: int,
+    max_message_bytes: int,
+) -> list[OutboxRow]:
+    """Cut one document version and fan its chunks out.
+
+    Chunks, batches and outbox rows are written in one transaction, with the job's next status.
+
+    Parameters
+    ----------
+    batch_chunks
+        Chunks in a message, at most.
+    max_message_bytes
+        Largest message that the queue takes.
+
+    Returns
+    -------
+    The rows written, to be relayed; none when the work is not wanted any more.
+
+    Raises
+    ------
+    ContentLostError
+        The text is gone, or not the one admitted.
+    ModelMismatchError
+        The model at hand is not the one of the collection.
+    PermanentError
+        UNCHUNKABLE: see `domain.chunking.split`.
+    """
+    source = jobs.begin_chunking(message.ref)
+    if source is None:
+        return []
+    model = models.get(source.model_id)
+    if model.fingerprint != source.fingerprint:
+        raise ModelMismatchError("the model at hand is not the one of the collection")
+    pieces = split(
+        _content(source, blobs),
+        tokenizer=models.tokenizer(source.model_id),
+        chunking=source.chunking,
+        content_type=source.content_type,
+    )
+    most_bytes = min(max_message_bytes, _MOST_BODY_BYTES)
+    batches: list[NewBatch] = []
+    rows: list[OutboxRow] = []
+    for batch_no, group in enumerate(_groups(pieces, model, batch_chunks, most_bytes)):
+        batches.append(NewBatch(batch_no, group[0].index, len(group)))
+        body = _request(message, source, batch_no, group).encode()
+        if len(body) > max_message_bytes:
+            raise MessageTooLargeError
+        key = f"{message.job_id}/{message.epoch}/{batch_no}"
+        rows.append(OutboxRow(message.tenant_id, "embed", key, body))
+    chunks = [_new_chunk(piece) for piece in pieces]
+    return rows if jobs.finish_chunking(message.ref, chunks, batches, rows) else []
+
+
+def _content(source: Source, blobs: Blobs) -> str:
+    if source.content is not None:
+        text, data = source.content, source.content.encode()
+    elif source.content_uri is not None:
+        data = blobs.get(source.content_uri)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise ContentLostError("the content is not UTF-8") from None
+    else:
+        raise ContentLostError
+    if hashlib.sha256(data).hexdigest() != source.content_sha256:
+        raise ContentLostError("the content does not match its digest")
+    return text
+
+
+def _new_chunk(piece: Piece) -> NewChunk:
+    return NewChunk(
+        index=piece.index,
+        start=piece.start,
+        end=piece.end,
+        text=piece.text,
+        tokens=len(piece.token_ids),
+        content_sha256=hashlib.sha256(piece.text.encode()).hexdigest(),
+        heading_path=piece.heading_path,
+    )
+
+
+def _groups(
+    pieces: Sequence[Piece], model: ModelInfo, batch_chunks: int, most_bytes: int
+) -> Iterator[list[Piece]]:
+    """Part the chunks into batches whose embed and store messages both fit."""
+    vectors_fit = (most_bytes - _ENVELOPE_BYTES) // _base64_bytes(4 * model.dimensions)
+    most_chunks = max(1, min(batch_chunks, vectors_fit))
+    group: list[Piece] = []
+    spent_bytes = _ENVELOPE_BYTES
+    for piece in pieces:
+        # Four bytes a token before compression: what zlib makes of it is smaller, or hardly larger.
+        piece_bytes = _base64_bytes(4 * len(piece.token_ids) + 16)
+        if group and (len(group) == most_chunks or spent_bytes + piece_bytes > most_bytes):
+            yield group
+            group, spent_bytes = [], _ENVELOPE_BYTES
+        group.append(piece)
+        spent_bytes += piece_bytes
+    yield group
+
+
+def _base64_bytes(size_bytes: int) -> int:
+    return 4 * -(-size_bytes // 3)
+
+
+def _request(
+    message: ChunkRequested, source: Source, batch_no: int, group: Sequence[Piece]
+) -> EmbedRequested:
+    return EmbedRequested(
+        operation_id=message.operation_id,
+        tenant_id=message.tenant_id,
+        job_id=message.job_id,
+        epoch=message.epoch,
+        collection=message.collection,
+        document_id=message.document_id,
+        document_version=message.document_version,
+        traceparent=message.traceparent or source.traceparent,
+        batch_no=batch_no,
+        chunk_from=group[0].index,
+        chunk_count=len(group),
+        model_id=source.model_id,
+        fingerprint=source.fingerprint,
+        tokens=pack([piece.token_ids for piece in group]),
+    )
