@@ -1,1 +1,1 @@
-"""The HTTP API: routes, authentication, problems."""
+"""The HTTP API: operations, what they accept and answer, problems, OpenAPI."""

@@ -1,0 +1,84 @@
+"""One request and its answer, as the log and the metrics see them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from embedpipe import telemetry
+from embedpipe.api.reading import headers_of_event
+from embedpipe.api.trace import trace_id, traceparent_of
+
+STAGE = "api"
+
+#: Requests answered, whatever the answer.
+REQUESTS_SERVED = "RequestsServed"
+#: Requests answered with a status of 500 or above.
+REQUESTS_FAILED = "RequestsFailed"
+#: Milliseconds for one request.
+REQUEST_LATENCY = "RequestLatency"
+
+UNMATCHED = "unmatched"
+
+
+@dataclass
+class Exchange:
+    """What is known about the running request. Never a body, a key or a value of the caller's."""
+
+    event: Mapping[str, Any]
+    headers: Mapping[str, list[str]]
+    traceparent: str
+    started: float = field(default_factory=time.perf_counter)
+    route: str = UNMATCHED
+    tenant_id: str = ""
+    code: str | None = None
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Exchange:
+        """Begin with a gateway's event."""
+        headers = headers_of_event(event)
+        given = headers.get("traceparent", [])
+        return cls(event, headers, traceparent_of(given[0] if len(given) == 1 else None))
+
+    def keys(self) -> dict[str, Any]:
+        """Give the keys of a log line."""
+        context = self.event.get("requestContext") or {}
+        return {
+            "request_id": context.get("requestId"),
+            "trace_id": trace_id(self.traceparent),
+            "tenant": self.tenant_id or None,
+            "method": self.event.get("httpMethod"),
+            "route": self.route,
+        }
+
+    def answer_headers(self) -> dict[str, str]:
+        """Give the headers that every answer carries."""
+        return {
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "X-Trace-Id": trace_id(self.traceparent),
+            "traceparent": self.traceparent,
+        }
+
+    def warn(self, sentence: str) -> None:
+        """Log something that went wrong and did not fail the request."""
+        telemetry.of(STAGE).logger.warning(sentence, extra=self.keys())
+
+    def failed(self, error: BaseException) -> None:
+        """Log an error that is a bug: where it was raised, not what it says."""
+        extra = self.keys() | telemetry.error_keys(error)
+        telemetry.of(STAGE).logger.error("request failed", extra=extra)
+
+    def end(self, status: int) -> None:
+        """Log and count the answer."""
+        seconds = time.perf_counter() - self.started
+        extra = self.keys() | {"status": status, "ms": round(seconds * 1000, 1)}
+        if self.code is not None:
+            extra["code"] = self.code
+        tell = telemetry.of(STAGE)
+        tell.logger.info("request served", extra=extra)
+        tell.count(REQUESTS_SERVED)
+        tell.count(REQUESTS_FAILED, int(status >= 500))
+        tell.duration(REQUEST_LATENCY, seconds)

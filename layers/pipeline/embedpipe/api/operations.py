@@ -1,0 +1,121 @@
+"""Operations: what the API can do, declared once for routing, reading, checking and OpenAPI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from embedpipe.api.reading import Headers
+from embedpipe.api.requests import NoQuery
+from embedpipe.api.services import Services
+from embedpipe.ports import Principal
+
+BASE_PATH = "/api/v1"
+JSON = "application/json"
+KIB = 1024
+#: What Lambda takes in one synchronous invocation, and so the largest body that can arrive.
+MAX_BODY_BYTES = 6 * KIB * KIB
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, its caller known."""
+
+    services: Services
+    principal: Principal
+    headers: Headers
+    traceparent: str
+
+    @property
+    def tenant_id(self) -> str:
+        """The caller's tenant; empty, and so without any row, for public operations."""
+        return self.principal.tenant_id
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an operation answers: a model, or text of another media type, or nothing."""
+
+    body: BaseModel | str | None = None
+    status: HTTPStatus | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = JSON
+    warnings: tuple[str, ...] = ()
+
+
+Handler = Callable[..., Reply]
+H = TypeVar("H", bound=Handler)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method on one path.
+
+    Attributes
+    ----------
+    path
+        Below `/api/v1`, with `{name}` for path parameters, which are keyword arguments of
+        `handler`; a body comes as `body`, query parameters as `query`.
+    errors
+        Statuses that it may answer beyond those that follow from the rest.
+    is_public
+        True when no API key is asked for.
+    """
+
+    tag: str
+    method: str
+    path: str
+    summary: str
+    handler: Handler
+    answer: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] = NoQuery
+    status: HTTPStatus = HTTPStatus.OK
+    errors: tuple[HTTPStatus, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    is_public: bool = False
+    is_idempotent_by_key: bool = False
+    max_body_bytes: int = KIB * KIB
+    media_type: str = JSON
+
+    @property
+    def name(self) -> str:
+        """The operation's id: the handler's name."""
+        return self.handler.__name__
+
+
+class Noun:
+    """The operations of one noun, collected by decorating their handlers."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.operations: list[Operation] = []
+
+    def get(self, path: str, summary: str, **options: Any) -> Callable[[H], H]:
+        """Declare a GET."""
+        return self._declare("GET", path, summary, options)
+
+    def post(self, path: str, summary: str, **options: Any) -> Callable[[H], H]:
+        """Declare a POST."""
+        return self._declare("POST", path, summary, options)
+
+    def put(self, path: str, summary: str, **options: Any) -> Callable[[H], H]:
+        """Declare a PUT."""
+        return self._declare("PUT", path, summary, options)
+
+    def delete(self, path: str, summary: str, **options: Any) -> Callable[[H], H]:
+        """Declare a DELETE."""
+        return self._declare("DELETE", path, summary, options)
+
+    def _declare(
+        self, method: str, path: str, summary: str, options: dict[str, Any]
+    ) -> Callable[[H], H]:
+        def register(handler: H) -> H:
+            self.operations.append(Operation(self.tag, method, path, summary, handler, **options))
+            return handler
+
+        return register

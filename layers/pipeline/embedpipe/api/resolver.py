@@ -1,0 +1,126 @@
+"""From a REST proxy event (payload version 1) to an operation, and back.
+
+Powertools routes and builds the response. It does not validate: its validation coerces types,
+answers no problem documents and fails on a body that is not UTF-8.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError as UnroutedError
+from pydantic import BaseModel
+
+from embedpipe.api.auth import NOBODY, authenticate
+from embedpipe.api.exchange import Exchange
+from embedpipe.api.operations import BASE_PATH, Call, Operation, Reply
+from embedpipe.api.path_ids import CHECKS
+from embedpipe.api.problems import (
+    MEDIA_TYPE,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+    headers_of,
+    problem_of,
+    status_of,
+)
+from embedpipe.api.reading import read_body, read_path, read_query
+from embedpipe.api.requests import NoQuery
+from embedpipe.api.services import Services
+from embedpipe.api.table import OPERATIONS
+
+
+class ApiResolver(APIGatewayRestResolver):
+    """Serves the operations; one request at a time, as Lambda does."""
+
+    def __init__(self, services: Callable[[], Services]) -> None:
+        super().__init__(debug=False)
+        self._services = services
+        self._exchange = Exchange.of({})
+        for operation in OPERATIONS:
+            rule = BASE_PATH + operation.path.replace("{", "<").replace("}", ">")
+            self.route(rule, operation.method)(self._handler(operation))
+        self.exception_handler(Exception)(self._problem)
+
+    @staticmethod
+    def _compile_regex(rule: str, base_regex: str = "^{}/*$") -> re.Pattern[str]:
+        # Powertools allows few characters in a path parameter; an id may have any but a slash.
+        literal = re.escape(rule) if "<" in rule else rule
+        return re.compile(base_regex.format(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", literal)))
+
+    def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Answer one event."""
+        self._exchange = Exchange.of(event)
+        answer = super().resolve(event, context)
+        self._exchange.end(answer["statusCode"])
+        return answer
+
+    def _handler(self, operation: Operation) -> Callable[..., Response[str]]:
+        def handle(**path: str) -> Response[str]:
+            return self._response(operation, self._reply(operation, path))
+
+        return handle
+
+    def _reply(self, operation: Operation, path: Mapping[str, str]) -> Reply:
+        exchange = self._exchange
+        exchange.route = operation.path
+        services = self._services()
+        principal = NOBODY
+        if not operation.is_public:
+            principal = authenticate(exchange.headers, services)
+            exchange.tenant_id = principal.tenant_id
+        call = Call(services, principal, exchange.headers, exchange.traceparent)
+        return operation.handler(call, **self._arguments(operation, path))
+
+    def _arguments(self, operation: Operation, path: Mapping[str, str]) -> dict[str, Any]:
+        event, headers = self._exchange.event, self._exchange.headers
+        arguments: dict[str, Any] = {}
+        for name, value in read_path(path).items():
+            CHECKS.get(name, lambda _: None)(value)
+            arguments[name] = value
+        query = read_query(event, operation.query)
+        if operation.query is not NoQuery:
+            arguments["query"] = query
+        if operation.body is not None:
+            limit = operation.max_body_bytes
+            arguments["body"] = read_body(event, headers, operation.body, limit)
+        return arguments
+
+    def _response(self, operation: Operation, reply: Reply) -> Response[str]:
+        for sentence in reply.warnings:
+            self._exchange.warn(sentence)
+        body = reply.body.model_dump_json() if isinstance(reply.body, BaseModel) else reply.body
+        return Response(
+            status_code=reply.status or operation.status,
+            content_type=None if body is None else reply.media_type,
+            body=body,
+            headers=self._exchange.answer_headers() | dict(reply.headers),
+        )
+
+    def _problem(self, error: Exception) -> Response[str]:
+        if isinstance(error, UnroutedError):
+            error = self._unrouted()
+        status = status_of(error)
+        problem = problem_of(error)
+        self._exchange.code = problem.code
+        if problem.code == "INTERNAL":
+            self._exchange.failed(error)
+        return Response(
+            status_code=status,
+            content_type=MEDIA_TYPE,
+            body=problem.model_dump_json(exclude_none=True),
+            headers=self._exchange.answer_headers() | headers_of(error),
+        )
+
+    def _unrouted(self) -> Exception:
+        path = self.current_event.path
+        routes = self._static_routes + self._dynamic_routes
+        allowed = sorted({route.method for route in routes if route.rule.match(path)})
+        return MethodNotAllowedError(allowed) if allowed else RouteNotFoundError()
+
+
+def build(services: Callable[[], Services]) -> ApiResolver:
+    """Give the API over services, which are asked for with the first request."""
+    return ApiResolver(services)

@@ -1,0 +1,13 @@
+"""All operations of the API."""
+
+from __future__ import annotations
+
+from embedpipe.api.operations import Operation
+from embedpipe.api.routes.collections import collections
+from embedpipe.api.routes.documents import documents
+from embedpipe.api.routes.jobs import jobs
+from embedpipe.api.routes.search import searches
+from embedpipe.api.routes.system import system
+
+NOUNS = (jobs, searches, collections, documents, system)
+OPERATIONS: tuple[Operation, ...] = tuple(op for noun in NOUNS for op in noun.operations)

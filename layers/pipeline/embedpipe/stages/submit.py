@@ -1,0 +1,185 @@
+"""Submit stage: admit a document as a job, and send the job on its way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from embedpipe.domain.jobs import Chunking, NewJob
+from embedpipe.errors import (
+    EmbedderUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    TransientError,
+)
+from embedpipe.messages import ChunkRequested
+from embedpipe.ports import Admission, Blobs, Database, ModelInfo, Models, Outbox, OutboxRow
+from embedpipe.stages.relay import relay
+
+CHUNK_QUEUE = "chunk"
+DEFAULT_TOKENS = 256
+DEFAULT_CHARS = 1000
+MAX_CHARS = 32_768
+DEFAULT_OVERLAP = 32
+
+
+@dataclass(frozen=True)
+class WantedChunking:
+    """How the caller wants the document cut; what is None follows from the model."""
+
+    size: int | None = None
+    overlap: int | None = None
+    unit: str = "tokens"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A document to embed. Without `document_id` it gets a new one."""
+
+    collection: str
+    content: str
+    document_id: str | None = None
+    content_type: str = "text/plain"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    chunking: WantedChunking | None = None
+    priority: int = 50
+    idempotency_key: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What admission answered; `is_sent` is False when the sweep has to send the message."""
+
+    admission: Admission
+    is_sent: bool
+
+
+def submit(
+    submission: Submission,
+    *,
+    tenant_id: str,
+    database: Database,
+    blobs: Blobs,
+    models: Models,
+    chunk_queue: Outbox,
+    inline_content_bytes: int,
+) -> Submitted:
+    """Admit a document.
+
+    Content over `inline_content_bytes` goes to the object store before admission, under the
+    tenant and its digest: once more is the same object.
+
+    Raises
+    ------
+    NotFoundError
+        COLLECTION_NOT_FOUND.
+    InvalidInputError
+        CHUNK_SIZE_OUT_OF_RANGE, OVERLAP_TOO_LARGE.
+    ConflictError
+        IDEMPOTENCY_KEY_REUSED.
+    StoreUnavailableError, BlobsUnavailableError
+        Nothing is admitted.
+    """
+    model = _model(tenant_id, submission.collection, database, models)
+    chunking = resolve_chunking(submission.chunking or WantedChunking(), model)
+    data = submission.content.encode()
+    digest = hashlib.sha256(data).hexdigest()
+    uri = None
+    if len(data) > inline_content_bytes:
+        uri = blobs.put(f"documents/{tenant_id}/{digest}", data)
+    job = NewJob(
+        tenant_id=tenant_id,
+        job_id=str(uuid4()),
+        collection=submission.collection,
+        document_id=submission.document_id or str(uuid4()),
+        content=submission.content if uri is None else None,
+        content_uri=uri,
+        content_sha256=digest,
+        content_bytes=len(data),
+        content_type=submission.content_type,
+        chunking=chunking,
+        metadata=submission.metadata,
+        priority=submission.priority,
+        idempotency_key=submission.idempotency_key,
+        request_sha256=_request_sha256(submission, digest),
+        traceparent=submission.traceparent,
+    )
+    rows: list[OutboxRow] = []
+
+    def outbox_row(admission: Admission) -> OutboxRow:
+        rows[:] = [_chunk_requested(job, admission)]
+        return rows[0]
+
+    admission = database.jobs.admit(job, outbox_row)
+    return Submitted(admission, not admission.created or _send(rows, database, chunk_queue))
+
+
+def resolve_chunking(wanted: WantedChunking, model: ModelInfo) -> Chunking:
+    """Fill in what the caller left open, and check the rest against the model.
+
+    A chunk's size in tokens counts the model's special tokens, so what an overlap may take is
+    smaller by these.
+    """
+    in_tokens = wanted.unit == "tokens"
+    reserved = model.special_tokens if in_tokens else 0
+    smallest, largest = reserved + 1, model.max_tokens if in_tokens else MAX_CHARS
+    default = min(DEFAULT_TOKENS, largest) if in_tokens else DEFAULT_CHARS
+    size = default if wanted.size is None else wanted.size
+    if not smallest <= size <= largest:
+        raise InvalidInputError(
+            f"The chunk size must be {smallest} to {largest} {wanted.unit}.",
+            code="CHUNK_SIZE_OUT_OF_RANGE",
+            field="chunking.size",
+        )
+    overlap = min(DEFAULT_OVERLAP, size // 8) if wanted.overlap is None else wanted.overlap
+    if not 0 <= overlap < size - reserved:
+        raise InvalidInputError(
+            f"The overlap must be 0 to {size - reserved - 1} {wanted.unit}.",
+            code="OVERLAP_TOO_LARGE",
+            field="chunking.overlap",
+        )
+    return Chunking(size=size, overlap=overlap, unit=wanted.unit)
+
+
+def _model(tenant_id: str, collection: str, database: Database, models: Models) -> ModelInfo:
+    model_id = database.collections.get(tenant_id, collection).model_id
+    try:
+        return models.get(model_id)
+    except NotFoundError:
+        raise EmbedderUnavailableError(
+            "The collection's model is not at hand.", code="MODEL_UNAVAILABLE"
+        ) from None
+
+
+def _request_sha256(submission: Submission, content_sha256: str) -> str:
+    """Digest of what the caller asked for: what tells a repeated request from another one."""
+    asked = asdict(submission) | {"content": content_sha256}
+    del asked["idempotency_key"], asked["traceparent"]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _chunk_requested(job: NewJob, admission: Admission) -> OutboxRow:
+    message = ChunkRequested(
+        tenant_id=job.tenant_id,
+        job_id=admission.job_id,
+        epoch=admission.epoch,
+        collection=job.collection,
+        document_id=admission.document_id,
+        document_version=admission.version,
+        traceparent=job.traceparent,
+    )
+    key = f"{admission.job_id}/{admission.epoch}"
+    return OutboxRow(job.tenant_id, CHUNK_QUEUE, key, message.encode())
+
+
+def _send(rows: list[OutboxRow], database: Database, chunk_queue: Outbox) -> bool:
+    """Send right away. An outage is no reason to refuse: the row is committed, the sweep sends."""
+    try:
+        sent = relay(rows, outbox=database.outbox, queues={CHUNK_QUEUE: chunk_queue})
+    except TransientError:
+        return False
+    return sent == len(rows)
