@@ -5,15 +5,21 @@
 
 CREATE EXTENSION IF NOT EXISTS vector;
 
--- Roles belong to the whole server: other databases may have made them already.
+-- Roles belong to the whole server: another database may have made them already, or at this moment.
 DO $$
+DECLARE
+    name text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'embedpipe_app') THEN
-        CREATE ROLE embedpipe_app LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'embedpipe_maintenance') THEN
-        CREATE ROLE embedpipe_maintenance LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
-    END IF;
+    FOREACH name IN ARRAY ARRAY['embedpipe_app', 'embedpipe_maintenance'] LOOP
+        BEGIN
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
+                EXECUTE format(
+                    'CREATE ROLE %I LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE', name);
+            END IF;
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN NULL;
+        END;
+    END LOOP;
 END
 $$;
 
@@ -23,7 +29,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 AS $$ SELECT nullif(current_setting('app.tenant', true), '') $$;
 
 CREATE TABLE tenants (
-    tenant_id  text NOT NULL,
+    tenant_id  text COLLATE "C" NOT NULL,
     tier       text NOT NULL DEFAULT 'free',
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT tenants_pk PRIMARY KEY (tenant_id),
@@ -32,7 +38,7 @@ CREATE TABLE tenants (
 );
 
 CREATE TABLE api_keys (
-    tenant_id  text NOT NULL,
+    tenant_id  text COLLATE "C" NOT NULL,
     key_id     text NOT NULL,
     key_sha256 bytea NOT NULL,
     role       text NOT NULL DEFAULT 'user',
@@ -48,8 +54,8 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_by_key ON api_keys (key_id);
 
 CREATE TABLE collections (
-    tenant_id   text NOT NULL,
-    collection  text NOT NULL,
+    tenant_id   text COLLATE "C" NOT NULL,
+    collection  text COLLATE "C" NOT NULL,
     model_id    text NOT NULL,
     fingerprint text NOT NULL,
     dimensions  integer NOT NULL,
@@ -65,9 +71,9 @@ CREATE TABLE collections (
 );
 
 CREATE TABLE documents (
-    tenant_id       text NOT NULL,
-    collection      text NOT NULL,
-    document_id     text NOT NULL,
+    tenant_id       text COLLATE "C" NOT NULL,
+    collection      text COLLATE "C" NOT NULL,
+    document_id     text COLLATE "C" NOT NULL,
     latest_version  integer NOT NULL DEFAULT 1,
     current_version integer,
     created_at      timestamptz NOT NULL DEFAULT now(),
@@ -82,9 +88,9 @@ CREATE TABLE documents (
 );
 
 CREATE TABLE document_versions (
-    tenant_id      text NOT NULL,
-    collection     text NOT NULL,
-    document_id    text NOT NULL,
+    tenant_id      text COLLATE "C" NOT NULL,
+    collection     text COLLATE "C" NOT NULL,
+    document_id    text COLLATE "C" NOT NULL,
     version        integer NOT NULL,
     content        text,
     content_uri    text,
@@ -109,15 +115,15 @@ CREATE INDEX document_versions_by_metadata ON document_versions
     USING gin (metadata jsonb_path_ops);
 
 CREATE TABLE jobs (
-    tenant_id       text NOT NULL,
+    tenant_id       text COLLATE "C" NOT NULL,
     job_id          uuid NOT NULL,
-    collection      text NOT NULL,
-    document_id     text NOT NULL,
+    collection      text COLLATE "C" NOT NULL,
+    document_id     text COLLATE "C" NOT NULL,
     version         integer NOT NULL,
     epoch           integer NOT NULL DEFAULT 1,
     status          text NOT NULL DEFAULT 'queued',
     priority        smallint NOT NULL DEFAULT 50,
-    idempotency_key text,
+    idempotency_key text COLLATE "C",
     request_sha256  text,
     traceparent     text,
     chunks_total    integer,
@@ -168,7 +174,7 @@ CREATE TRIGGER jobs_keep_terminal BEFORE UPDATE ON jobs
     FOR EACH ROW EXECUTE FUNCTION jobs_keep_terminal();
 
 CREATE TABLE batches (
-    tenant_id   text NOT NULL,
+    tenant_id   text COLLATE "C" NOT NULL,
     job_id      uuid NOT NULL,
     epoch       integer NOT NULL,
     batch_no    integer NOT NULL,
@@ -184,9 +190,9 @@ CREATE TABLE batches (
 );
 
 CREATE TABLE outbox (
-    tenant_id     text NOT NULL,
-    queue         text NOT NULL,
-    message_key   text NOT NULL,
+    tenant_id     text COLLATE "C" NOT NULL,
+    queue         text COLLATE "C" NOT NULL,
+    message_key   text COLLATE "C" NOT NULL,
     body          text NOT NULL,
     claimed_until timestamptz NOT NULL DEFAULT now() + interval '30 seconds',
     created_at    timestamptz NOT NULL DEFAULT now(),
@@ -197,9 +203,9 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_unclaimed ON outbox (claimed_until);
 
 CREATE TABLE chunks (
-    tenant_id      text NOT NULL,
-    collection     text NOT NULL,
-    document_id    text NOT NULL,
+    tenant_id      text COLLATE "C" NOT NULL,
+    collection     text COLLATE "C" NOT NULL,
+    document_id    text COLLATE "C" NOT NULL,
     version        integer NOT NULL,
     chunk_index    integer NOT NULL,
     start_offset   integer NOT NULL,
@@ -217,9 +223,9 @@ CREATE TABLE chunks (
 
 -- Vectors of all dimensions live here; a collection fixes its own, and every write is checked.
 CREATE TABLE embeddings (
-    tenant_id   text NOT NULL,
-    collection  text NOT NULL,
-    document_id text NOT NULL,
+    tenant_id   text COLLATE "C" NOT NULL,
+    collection  text COLLATE "C" NOT NULL,
+    document_id text COLLATE "C" NOT NULL,
     version     integer NOT NULL,
     chunk_index integer NOT NULL,
     kind        text NOT NULL DEFAULT 'chunk',
@@ -247,7 +253,7 @@ CREATE TABLE stage_controls (
 INSERT INTO stage_controls (stage) VALUES ('submit'), ('chunk'), ('embed'), ('store');
 
 CREATE TABLE job_skips (
-    tenant_id  text NOT NULL,
+    tenant_id  text COLLATE "C" NOT NULL,
     job_id     uuid NOT NULL,
     created_by text NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -257,7 +263,7 @@ CREATE TABLE job_skips (
 );
 
 CREATE TABLE audit_log (
-    tenant_id text NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL,
     audit_id  bigint GENERATED ALWAYS AS IDENTITY,
     actor     text NOT NULL,
     action    text NOT NULL,

@@ -1,0 +1,45 @@
+"""PostgreSQL with pgvector: every database port."""
+
+from __future__ import annotations
+
+from embedpipe.adapters.postgres.api_keys import PostgresApiKeys
+from embedpipe.adapters.postgres.collections import PostgresCollections
+from embedpipe.adapters.postgres.documents import PostgresDocuments
+from embedpipe.adapters.postgres.jobs import PostgresJobs
+from embedpipe.adapters.postgres.outbox import PostgresOutboxRows
+from embedpipe.adapters.postgres.sessions import Sessions
+from embedpipe.adapters.postgres.tenants import PostgresTenants
+from embedpipe.adapters.postgres.vectors import PostgresVectors
+
+
+class PostgresDatabase:
+    """`ports.Database` on PostgreSQL, and `tenants` for whoever administers it.
+
+    Connects on first use. The role in `conninfo` decides what it may: `embedpipe_app` for the
+    functions, `embedpipe_maintenance` for `outbox.claim` and `tenants`.
+
+    Parameters
+    ----------
+    conninfo
+        A libpq connection string or URL.
+    min_size, max_size
+        Connections that are kept, and that there are at most.
+    ef_search
+        How many candidates an HNSW index keeps while it searches, 1 to 1,000.
+    """
+
+    def __init__(
+        self, conninfo: str, *, min_size: int = 1, max_size: int = 5, ef_search: int = 64
+    ) -> None:
+        self._sessions = Sessions(conninfo, min_size=min_size, max_size=max_size)
+        self.jobs = PostgresJobs(self._sessions)
+        self.outbox = PostgresOutboxRows(self._sessions)
+        self.collections = PostgresCollections(self._sessions)
+        self.documents = PostgresDocuments(self._sessions)
+        self.vectors = PostgresVectors(self._sessions, ef_search=ef_search)
+        self.api_keys = PostgresApiKeys(self._sessions)
+        self.tenants = PostgresTenants(self._sessions)
+
+    def close(self) -> None:
+        """Close all connections; later calls raise StoreUnavailableError."""
+        self._sessions.close()
