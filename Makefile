@@ -1,0 +1,119 @@
+# `make help` lists what there is. Everything installs itself on first use.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SAM_VENV := .venv-sam
+MODEL := .embedpipe/models/all-MiniLM-L6-v2/embedpipe.yaml
+SOURCES := layers/pipeline/embedpipe functions tests examples bench
+
+# The first Python that runs and is new enough; `make PYTHON=/path/to/python3 ...` names one.
+is_new = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+	$(call is_new,$$p) && { command -v $$p; break; }; done)
+
+# The newest Lambda runtime whose Python this machine has: `sam build` needs that very version.
+RUNTIME ?= $(shell for p in python3.13 python3.12 python3.11; do \
+	$$p -c '' >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+export SAM_CLI_TELEMETRY := 0
+SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
+UV = $(BIN)/uv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup model demo test check lint format types unit contract integration e2e bench \
+	template build lock lock-check pre-commit clean distclean
+
+help: ## List these targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.dev $(MODEL) ## Make .venv with everything for development, and the model
+
+demo: $(VENV)/.local $(MODEL) ## Run the pipeline on real documents and search them (KEEP=1 leaves it up)
+	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
+
+test: $(VENV)/.dev $(MODEL) ## Run all tests: unit, contract, integration, e2e
+	$(BIN)/python -m pytest --doctest-modules tests layers/pipeline/embedpipe
+
+check: lint types unit ## What every commit passes: lint, types, unit tests
+
+lint: $(VENV)/.dev ## Check style, format and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	PYTHONPATH=layers/pipeline $(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code and sort its imports
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+types: $(VENV)/.dev ## Check types, strictly
+	$(BIN)/mypy $(foreach dir,$(SOURCES),$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
+
+unit: $(VENV)/.dev ## Unit tests and doctests: no services, no sockets
+	$(BIN)/python -m pytest --doctest-modules tests/unit layers/pipeline/embedpipe
+
+contract: $(VENV)/.dev $(MODEL) ## The same tests over every implementation of each port
+	$(BIN)/python -m pytest tests/contract
+
+integration: $(VENV)/.dev $(MODEL) ## Tests with PostgreSQL and emulated AWS services
+	$(BIN)/python -m pytest tests/integration
+
+e2e: $(VENV)/.dev $(MODEL) ## Tests of the whole pipeline from outside
+	$(BIN)/python -m pytest tests/e2e
+
+bench: $(VENV)/.dev $(MODEL) ## Measure the pipeline; tables here, JSON in bench/results/
+	$(BIN)/python bench/pipeline.py
+
+template: $(SAM_VENV)/.ready ## Check template.yaml with cfn-lint and the SAM CLI
+	$(SAM_VENV)/bin/cfn-lint template.yaml
+	$(SAM) validate --lint
+
+build: $(SAM_VENV)/.ready ## Build the functions and their layer into .aws-sam/ (RUNTIME=python3.x)
+	@test -n "$(RUNTIME)" || { echo "no Python of a Lambda runtime found: 3.11, 3.12 or 3.13" >&2; exit 1; }
+	$(SAM) build --parameter-overrides PythonRuntime=$(RUNTIME)
+	scripts/check-build $(RUNTIME)
+
+lock: $(VENV)/.dev ## Compile pyproject.toml into all files of pins
+	UV=$(UV) scripts/lock
+
+lock-check: $(VENV)/.dev ## Say whether the pins fit pyproject.toml
+	UV=$(UV) scripts/lock --check
+
+model: $(MODEL) ## Prepare the model under .embedpipe/models/
+
+pre-commit: $(VENV)/.dev ## Run the commit hooks over all files
+	$(BIN)/pre-commit run --all-files
+
+clean: ## Remove caches, builds and the local cloud's data; keep environments and the model
+	rm -rf .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find .embedpipe -mindepth 1 -maxdepth 1 ! -name models -exec rm -rf {} + 2>/dev/null || true
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove what clean keeps, too
+	rm -rf $(VENV) $(SAM_VENV) .embedpipe
+
+# ------------------------------------------------------------------------------- what they stand on
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(call is_new,$(PYTHON)) || { echo "$(PYTHON) is not Python 3.11 or newer" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# dev.txt holds all of local.txt, so that one environment serves both.
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	scripts/install $(VENV) requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(VENV)/.local $@
+
+$(VENV)/.local: requirements/local.txt pyproject.toml | $(VENV)/bin/python
+	scripts/install $(VENV) requirements/local.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(MODEL): | $(VENV)/.local
+	$(BIN)/embedpipe models prepare
+
+$(SAM_VENV)/.ready: requirements/sam.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(SAM_VENV)
+	scripts/install $(SAM_VENV) requirements/sam.txt
+	@touch $@
