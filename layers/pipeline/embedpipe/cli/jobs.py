@@ -1,0 +1,68 @@
+"""`embedpipe jobs`."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from embedpipe.cli import output
+from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url, connect
+from embedpipe.domain.jobs import JobStatus
+
+COLUMNS = (
+    "job",
+    "document",
+    "#version",
+    "status",
+    "#chunks",
+    "#tokens",
+    "#waited",
+    "#chunked",
+    "#embedded",
+    "#total",
+    "error",
+)
+
+
+def jobs_command(
+    status: Annotated[JobStatus | None, typer.Option(help="Only jobs in this status.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many.")] = 20,
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", help="Only of this collection.")
+    ] = None,
+    url: Url = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first, with how long each stage took."""
+    with connect(url, data_dir) as api:
+        listing = api.jobs(
+            status=status.value if status else None, collection=collection, page=min(limit, 100)
+        )
+        found = list(islice(listing, limit))
+    if as_json:
+        output.emit_json(found)
+    else:
+        output.console().print(output.table("", COLUMNS, [row(job) for job in found]))
+
+
+def row(job: dict[str, Any]) -> list[Any]:
+    """Give a job as a row of the table."""
+    progress = job["progress"]
+    total = "?" if progress["chunks_total"] is None else progress["chunks_total"]
+    between = output.seconds_between
+    return [
+        job["job_id"],
+        job["document_id"],
+        job["version"],
+        job["status"],
+        f"{progress['chunks_stored']}/{total}",
+        job["tokens_total"],
+        output.duration(between(job["created_at"], job["chunking_at"])),
+        output.duration(between(job["chunking_at"], job["embedding_at"])),
+        output.duration(between(job["embedding_at"], job["storing_at"])),
+        output.duration(between(job["created_at"], job["finished_at"])),
+        (job["error"] or {}).get("code"),
+    ]

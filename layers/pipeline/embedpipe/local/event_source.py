@@ -1,0 +1,223 @@
+"""What a Lambda event source mapping does for an SQS queue: poll, invoke, delete what succeeded.
+
+It knows nothing of what the messages mean. A message that a function did not succeed with is left
+alone: it comes back when its visibility ends, or when the function itself has changed that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from embedpipe.local.errors import InvocationError, ThrottledError
+from embedpipe.local.template import REGION, EventSource
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+logger = logging.getLogger(__name__)
+
+# A long poll cannot be interrupted, so this is also how long a stop may take.
+POLL_S = 2
+RECEIVE_MAX = 10
+# Lambda's limit on an event is 6 MB; the rest is for the envelopes.
+EVENT_LIMIT_BYTES = 6_000_000
+
+
+class Invocable(Protocol):
+    """A function that can be invoked."""
+
+    def invoke(self, event: Any) -> Any:
+        """Run it on one event."""
+        ...
+
+
+class Poller:
+    """One event source mapping with `concurrency` pollers, each of which invokes by itself."""
+
+    def __init__(
+        self,
+        source: EventSource,
+        *,
+        sqs: SQSClient,
+        queue_url: str,
+        queue_arn: str,
+        function: Invocable,
+        concurrency: int = 1,
+    ) -> None:
+        self._source = source
+        self._sqs = sqs
+        self._queue_url = queue_url
+        self._queue_arn = queue_arn
+        self._function = function
+        self._stopping = threading.Event()
+        name = queue_arn.rpartition(":")[2]
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
+            for number in range(min(concurrency, source.max_concurrency))
+        ]
+
+    def start(self) -> None:
+        """Start polling."""
+        for thread in self._threads:
+            thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Receive no more."""
+        self._stopping.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until what was received is settled, up to a limit."""
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def poll_once(self) -> int:
+        """Receive one batch, invoke, delete what succeeded; give how many were received."""
+        messages = self._gather()
+        if self._stopping.is_set():
+            self._release(messages)
+            return 0
+        for batch in within_limit(messages):
+            self._delete(self._invoke(batch))
+        return len(messages)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.poll_once()
+            except (BotoCoreError, ClientError) as exc:
+                logger.warning("queue %s: %s", self._queue_arn, type(exc).__name__)
+                self._stopping.wait(1.0)
+
+    def _gather(self) -> list[MessageTypeDef]:
+        """Fill a batch until it is full or its window is over."""
+        messages = self._receive(min(RECEIVE_MAX, self._source.batch_size), POLL_S)
+        window_ends = time.monotonic() + self._source.window_s
+        while messages and len(messages) < self._source.batch_size:
+            remaining_s = window_ends - time.monotonic()
+            if remaining_s <= 0 or self._stopping.is_set():
+                break
+            missing = self._source.batch_size - len(messages)
+            messages += self._receive(min(RECEIVE_MAX, missing), min(POLL_S, int(remaining_s)))
+        return messages
+
+    def _receive(self, count: int, wait_s: int) -> list[MessageTypeDef]:
+        answer = self._sqs.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=count,
+            WaitTimeSeconds=wait_s,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        return answer.get("Messages", [])
+
+    def _invoke(self, batch: Sequence[MessageTypeDef]) -> list[MessageTypeDef]:
+        """Invoke the function; give the messages that it is done with."""
+        event = {"Records": [record(message, self._queue_arn) for message in batch]}
+        try:
+            response = self._function.invoke(event)
+        except (InvocationError, ThrottledError) as exc:
+            logger.warning("%d messages of %s: %s", len(batch), self._queue_arn, exc)
+            return []
+        ids = [message["MessageId"] for message in batch]
+        failed = failed_ids(response, ids) if self._source.reports_failures else set()
+        return [message for message in batch if message["MessageId"] not in failed]
+
+    def _delete(self, messages: Sequence[MessageTypeDef]) -> None:
+        for start in range(0, len(messages), RECEIVE_MAX):
+            group = messages[start : start + RECEIVE_MAX]
+            self._sqs.delete_message_batch(
+                QueueUrl=self._queue_url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
+                    for number, message in enumerate(group)
+                ],
+            )
+
+    def _release(self, messages: Sequence[MessageTypeDef]) -> None:
+        for message in messages:
+            self._sqs.change_message_visibility(
+                QueueUrl=self._queue_url,
+                ReceiptHandle=message["ReceiptHandle"],
+                VisibilityTimeout=0,
+            )
+
+
+def record(message: MessageTypeDef, queue_arn: str) -> dict[str, Any]:
+    """Give a message the form that it has in a Lambda event."""
+    body = message["Body"]
+    attributes: Mapping[str, Any] = message.get("MessageAttributes", {})
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": body,
+        "attributes": dict(message.get("Attributes", {})),
+        "messageAttributes": {name: _attribute(value) for name, value in attributes.items()},
+        "md5OfBody": message.get("MD5OfBody")
+        or hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn,
+        "awsRegion": REGION,
+    }
+
+
+def _attribute(value: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "stringListValues": [],
+        "binaryListValues": [],
+        "dataType": value["DataType"],
+    }
+    if "StringValue" in value:
+        found["stringValue"] = value["StringValue"]
+    return found
+
+
+def failed_ids(response: Any, ids: Sequence[str]) -> set[str]:
+    """Read a partial batch response as Lambda does.
+
+    Nothing, or an empty list, is a full success; anything that is not well-formed, or names a
+    message that was not in the batch, is a full failure.
+
+    Examples
+    --------
+    >>> failed_ids({"batchItemFailures": []}, ["a", "b"])
+    set()
+    >>> sorted(failed_ids({"batchItemFailures": [{"itemIdentifier": "x"}]}, ["a", "b"]))
+    ['a', 'b']
+    """
+    if response is None:
+        return set()
+    failures = response.get("batchItemFailures") if isinstance(response, dict) else "no object"
+    if failures is None:
+        return set()
+    if not isinstance(failures, list):
+        return set(ids)
+    named = {str(item.get("itemIdentifier")) for item in failures if isinstance(item, dict)}
+    is_sound = len(named) == len(failures) and named <= set(ids)
+    return named if is_sound else set(ids)
+
+
+def within_limit(messages: Sequence[MessageTypeDef]) -> Iterator[list[MessageTypeDef]]:
+    """Part a batch where its event would be over Lambda's limit."""
+    group: list[MessageTypeDef] = []
+    size = 0
+    for message in messages:
+        # The body is a string inside the event, so what JSON escapes counts twice.
+        length = len(json.dumps(message["Body"], ensure_ascii=False).encode()) + 2_000
+        if group and size + length > EVENT_LIMIT_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(message)
+        size += length
+    if group:
+        yield group
