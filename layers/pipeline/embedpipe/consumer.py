@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embedpipe import telemetry
 from embedpipe.adapters import claim_check
@@ -20,6 +20,9 @@ from embedpipe.ports import Blobs, Inbox, Jobs, Received
 from embedpipe.stages.settle import Settled, settle_failure
 
 M = TypeVar("M", bound=Message)
+
+#: PostgreSQL takes no U+0000; a body that has one must not fail the failing of its job.
+_TEXT = r"^[^\x00]+$"
 
 
 class NotDoneError(Exception):
@@ -36,11 +39,13 @@ class _PanicError(Exception):
 class _Fence(BaseModel):
     """What names a job in a body that does not match its schema, or in a claim check."""
 
-    tenant_id: str = Field(min_length=1, max_length=64)
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    tenant_id: str = Field(max_length=64, pattern=_TEXT)
     job_id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     epoch: int = Field(ge=1, lt=2**31)
-    collection: str = Field(min_length=1, max_length=64)
-    document_id: str = Field(min_length=1, max_length=256)
+    collection: str = Field(max_length=64, pattern=_TEXT)
+    document_id: str = Field(max_length=256, pattern=_TEXT)
     document_version: int = Field(ge=1, lt=2**31)
 
 

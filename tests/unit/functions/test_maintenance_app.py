@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from embedpipe import bootstrap, telemetry
+from embedpipe.adapters.memory import FakeModels, MemoryDatabase, MemoryQueue
+from embedpipe.domain.jobs import Chunking, NewJob
+from embedpipe.errors import QueueUnavailableError
+from embedpipe.ports import OutboxRow
+from embedpipe.settings import MaintenanceSettings
+
+from functions.maintenance import app
+from tests.sqs_events import LambdaContext, event
+
+SETTINGS = {
+    "DATABASE_URL": "postgresql://unused",
+    "CHUNK_QUEUE_URL": "chunk",
+    "EMBED_QUEUE_URL": "embed",
+    "STORE_QUEUE_URL": "store",
+}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def some_services(*, left: int) -> tuple[bootstrap.MaintenanceServices, MemoryQueue]:
+    """Jobs whose message nobody sent in time."""
+    clock = Clock()
+    database = MemoryDatabase(clock=clock)
+    database.create_tenant("tenant-a", FakeModels().get("fake"))
+    for n in range(left):
+        job = NewJob(
+            tenant_id="tenant-a",
+            job_id=f"00000000-0000-4000-8000-{n:012d}",
+            collection="default",
+            document_id=f"doc-{n}",
+            content="text",
+            content_uri=None,
+            content_sha256="0" * 64,
+            content_bytes=4,
+            content_type="text/plain",
+            chunking=Chunking(),
+        )
+        row = OutboxRow("tenant-a", "chunk", f"{n}", f'"{n}"')
+        database.jobs.admit(job, lambda _, row=row: row)  # type: ignore[misc]
+    clock.now += timedelta(seconds=31)
+    queues = {name: MemoryQueue(name) for name in ("chunk", "embed", "store")}
+    services = bootstrap.MaintenanceServices(
+        database=database,
+        queues={**queues},
+        settings=MaintenanceSettings.from_environment(SETTINGS),
+    )
+    return services, queues["chunk"]
+
+
+def test_rows_that_nobody_sent_are_sent() -> None:
+    services, queue = some_services(left=25)
+
+    answer = app.handle(event("maintenance_sweep"), services)
+
+    assert answer == {"relayed": 25}
+    assert sorted(queue.bodies()) == sorted(f'"{n}"' for n in range(25))
+
+
+def test_a_second_sweep_sends_nothing_again() -> None:
+    services, queue = some_services(left=3)
+    app.handle(event("maintenance_sweep"), services)
+
+    assert app.handle(event("maintenance_sweep"), services) == {"relayed": 0}
+    assert len(queue.bodies()) == 3
+
+
+def test_an_outage_of_the_queue_loses_no_row() -> None:
+    services, queue = some_services(left=3)
+    queue.is_available = False
+
+    with pytest.raises(QueueUnavailableError):
+        app.handle(event("maintenance_sweep"), services)
+
+    assert isinstance(services.database, MemoryDatabase)
+    assert len(services.database.rows("outbox")) == 3
+
+
+def test_the_entry_point_counts_what_it_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services, _ = some_services(left=3)
+    monkeypatch.setattr(bootstrap, "maintenance", lambda: services)
+    telemetry.of("maintenance").metrics.clear_metrics()
+
+    answer = app.lambda_handler(event("maintenance_sweep"), LambdaContext())
+
+    [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert answer == {"relayed": 3}
+    assert line["OutboxRowsRelayed"] == [3.0]
