@@ -1,0 +1,90 @@
+"""What the parts of the worker share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aws_lambda_powertools import Logger
+
+from embedpipe import telemetry
+from embedpipe.domain.jobs import JobRef
+from embedpipe.domain.retry import RetryPolicy
+from embedpipe.ports import Embedder, Inbox, Jobs, Outbox, Tokenizer
+from embedpipe.settings import EmbedSettings
+from embedpipe.worker.buffer import Buffer
+from embedpipe.worker.counters import Counters
+from embedpipe.worker.holdings import Holdings
+from embedpipe.worker.outage import Outages
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the worker works with; an entry point fills it.
+
+    Attributes
+    ----------
+    resolve
+        Gives the body that a claim check stands for.
+    named_job
+        Finds the job that an unreadable body names, to fail it.
+    """
+
+    inbox: Inbox
+    store_queue: Outbox
+    jobs: Jobs
+    embedder: Embedder
+    tokenizer: Tokenizer
+    policy: RetryPolicy
+    settings: EmbedSettings
+    resolve: Callable[[str], str] = str
+    named_job: Callable[[str], JobRef | None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Context:
+    """One worker's ports and state.
+
+    Attributes
+    ----------
+    clock
+        Seconds, for leases; pauses between calls take real time.
+    stop
+        Set once: nothing is received any more.
+    """
+
+    ports: Ports
+    logger: Logger
+    clock: Callable[[], float]
+    holdings: Holdings
+    buffer: Buffer
+    counters: Counters
+    outages: Outages
+    stop: threading.Event
+
+    @classmethod
+    def of(
+        cls,
+        ports: Ports,
+        *,
+        logger: Logger | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Context:
+        """Make one with nothing in it."""
+        logger = logger or telemetry.of("embed").logger
+        settings = ports.settings
+        holdings = Holdings(
+            limit_tokens=settings.buffer_tokens, visibility_s=settings.visibility_s, clock=clock
+        )
+        return cls(
+            ports=ports,
+            logger=logger,
+            clock=clock,
+            holdings=holdings,
+            buffer=Buffer(),
+            counters=Counters(),
+            outages=Outages(logger),
+            stop=threading.Event(),
+        )
