@@ -20,8 +20,8 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model demo test check lint format types unit contract integration e2e bench \
-	template build lock lock-check pre-commit clean distclean
+.PHONY: help setup demo test check lint format types unit contract integration e2e bench \
+	template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,12 @@ build: $(SAM_VENV)/.ready ## Build the functions and their layer into .aws-sam/ 
 	@test -n "$(RUNTIME)" || { echo "no Python of a Lambda runtime found: 3.11, 3.12 or 3.13" >&2; exit 1; }
 	$(SAM) build --parameter-overrides PythonRuntime=$(RUNTIME)
 	scripts/check-build $(RUNTIME)
+
+openapi: $(VENV)/.dev ## Write docs/openapi.json from the operations of the API
+	$(BIN)/python -m embedpipe.api.openapi > docs/openapi.json
+
+openapi-check: $(VENV)/.dev ## Say whether docs/openapi.json fits the operations
+	$(BIN)/python -m embedpipe.api.openapi | diff -u docs/openapi.json -
 
 lock: $(VENV)/.dev ## Compile pyproject.toml into all files of pins
 	UV=$(UV) scripts/lock
