@@ -105,7 +105,8 @@ def _tokenizer_errors() -> Iterator[None]:
     """Turn what a text can do to the library into a permanent error, which never quotes it."""
     try:
         yield
-    except UnicodeEncodeError:
+    except (TypeError, UnicodeEncodeError):
+        # A lone surrogate makes the library say that a str is not one.
         raise PoisonChunkError("the text has lone surrogates") from None
     except BaseException as exc:
         # A panic in Rust derives from BaseException and its class cannot be imported.

@@ -23,7 +23,7 @@ def fingerprint(*, weights_sha256: str, tokenizer_sha256: str, **settings: Setti
     Examples
     --------
     >>> fingerprint(weights_sha256="aa", tokenizer_sha256="bb", normalize=True)[:8]
-    'a77f6d1d'
+    '290fd10f'
     """
     parts: Mapping[str, Setting] = {
         "weights": weights_sha256,

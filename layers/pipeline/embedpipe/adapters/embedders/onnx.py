@@ -134,7 +134,11 @@ def _session(graph: str, provider: Provider, threads: int) -> InferenceSession:
         raise EmbedderUnavailableError(f"this ONNX Runtime is built without {provider}")
     try:
         session = onnxruntime.InferenceSession(
-            graph, sess_options=_options(provider, threads), providers=_PROVIDERS[provider]
+            graph,
+            sess_options=_options(provider, threads),
+            providers=_PROVIDERS[provider],
+            # Otherwise a failure of the device, at the start or later, moves the model to the CPU.
+            enable_fallback=0,
         )
     except Exception as exc:
         if provider == "cpu":

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from embedpipe.adapters.tokenizer import ModelsDirectory
+from embedpipe.errors import BlobsUnavailableError, ModelFilesError, NotFoundError
+from embedpipe.models.directory import GRAPH, MANIFEST, TOKENIZER
+
+from tests.tiny_model import MODEL_ID, the_tiny_model
+
+URI = "s3://bucket/models"
+
+
+class Body:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def iter_chunks(self, size: int) -> Iterator[bytes]:
+        for begin in range(0, len(self.data), size):
+            yield self.data[begin : begin + size]
+
+
+class FakeS3:
+    """An object store of one bucket; `asked` records the keys that were read."""
+
+    def __init__(self, error: Exception | None = None, **changes: bytes) -> None:
+        prefix = f"models/{MODEL_ID}/"
+        self.objects = {
+            prefix + path.name: path.read_bytes() for path in the_tiny_model().path.iterdir()
+        }
+        self.objects |= {prefix + name.replace("__", "."): data for name, data in changes.items()}
+        self.error = error
+        self.asked: list[str] = []
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        assert Bucket == "bucket"
+        self.asked.append(Key)
+        if self.error is not None:
+            raise self.error
+        if Key not in self.objects:
+            raise an_error("NoSuchKey")
+        return {"Body": Body(self.objects[Key])}
+
+
+def an_error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code}}, "GetObject")
+
+
+def models_from(s3: FakeS3, models_dir: Path, uri: str = URI) -> ModelsDirectory:
+    return ModelsDirectory(models_dir, uri=uri, s3=lambda: s3)
+
+
+def test_a_missing_model_is_fetched_whole_and_verified(tmp_path: Path) -> None:
+    models = models_from(FakeS3(), tmp_path / "models")
+
+    directory = models.directory(MODEL_ID)
+
+    assert directory.problems() == []
+    assert directory.info == the_tiny_model().info
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [MODEL_ID]
+
+
+def test_the_tokenizer_is_fetched_without_the_weights(tmp_path: Path) -> None:
+    s3 = FakeS3()
+
+    models_from(s3, tmp_path).tokenizer(MODEL_ID)
+
+    assert s3.asked == [f"models/{MODEL_ID}/{MANIFEST}", f"models/{MODEL_ID}/{TOKENIZER}"]
+
+
+def test_what_is_on_disk_is_not_fetched_again(tmp_path: Path) -> None:
+    models_from(FakeS3(), tmp_path).directory(MODEL_ID)
+    s3 = FakeS3()
+
+    models_from(s3, tmp_path).directory(MODEL_ID)
+
+    assert s3.asked == []
+
+
+def test_the_client_is_not_made_before_it_is_needed() -> None:
+    def unexpected() -> Any:
+        pytest.fail("nothing has to be fetched")
+
+    models = ModelsDirectory(the_tiny_model().path.parent, uri=URI, s3=unexpected)
+
+    assert models.directory(MODEL_ID).info == the_tiny_model().info
+
+
+def test_a_bucket_without_prefix_works(tmp_path: Path) -> None:
+    s3 = FakeS3()
+    s3.objects = {key.removeprefix("models/"): data for key, data in s3.objects.items()}
+
+    assert models_from(s3, tmp_path, "s3://bucket").get(MODEL_ID) == the_tiny_model().info
+
+
+def graph() -> bytes:
+    return (the_tiny_model().path / GRAPH).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: data[:-1] + b"x", "not the file of the manifest"),
+        (lambda data: data[:-1], "not the file of the manifest"),
+        (lambda data: data + b"x", "larger than expected"),
+    ],
+)
+def test_a_file_with_other_bytes_is_not_kept(
+    tmp_path: Path, change: Callable[[bytes], bytes], reason: str
+) -> None:
+    models = models_from(FakeS3(model__onnx=change(graph())), tmp_path)
+
+    with pytest.raises(ModelFilesError, match=reason):
+        models.directory(MODEL_ID)
+
+    assert not (tmp_path / MODEL_ID / GRAPH).exists()
+    assert [path.name for path in tmp_path.iterdir()] == [MODEL_ID]
+
+
+def test_a_manifest_of_another_model_is_refused(tmp_path: Path) -> None:
+    s3 = FakeS3()
+    s3.objects["models/other/embedpipe.yaml"] = s3.objects[f"models/{MODEL_ID}/{MANIFEST}"]
+
+    with pytest.raises(ModelFilesError, match="is of tiny"):
+        models_from(s3, tmp_path).get("other")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"- no manifest", b"#" * 70_000])
+def test_a_bad_manifest_is_not_kept(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(ModelFilesError):
+        models_from(FakeS3(embedpipe__yaml=data), tmp_path).get(MODEL_ID)
+
+    assert not (tmp_path / MODEL_ID).exists()
+
+
+def test_a_model_that_s3_does_not_have_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        models_from(FakeS3(), tmp_path).get("missing")
+
+    assert caught.value.code == "MODEL_NOT_FOUND"
+
+
+def test_a_file_that_s3_lacks_is_named(tmp_path: Path) -> None:
+    s3 = FakeS3()
+    del s3.objects[f"models/{MODEL_ID}/{GRAPH}"]
+
+    with pytest.raises(ModelFilesError, match=r"model\.onnx of tiny is not in S3"):
+        models_from(s3, tmp_path).directory(MODEL_ID)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [an_error("SlowDown"), an_error("AccessDenied"), EndpointConnectionError(endpoint_url="x")],
+)
+def test_an_outage_of_s3_is_transient_and_heals(tmp_path: Path, error: Exception) -> None:
+    s3 = FakeS3(error)
+    models = models_from(s3, tmp_path)
+    with pytest.raises(BlobsUnavailableError):
+        models.get(MODEL_ID)
+
+    s3.error = None
+
+    assert models.get(MODEL_ID) == the_tiny_model().info
