@@ -48,7 +48,7 @@ def page(document: dict[str, Any]) -> str:
 
 def _tag(tag: str, document: dict[str, Any]) -> str:
     operations = "".join(
-        _operation(method, path, operation)
+        _operation(method, path, document)
         for path, item in document["paths"].items()
         for method, operation in item.items()
         if tag in operation["tags"]
@@ -56,9 +56,11 @@ def _tag(tag: str, document: dict[str, Any]) -> str:
     return f"<h2>{escape(tag)}</h2>{operations}"
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+def _operation(method: str, path: str, document: dict[str, Any]) -> str:
+    operation = document["paths"][path][method]
     title = f'<span class="method">{method.upper()}</span> <code>{escape(path)}</code>'
     public = " No API key." if operation.get("security") == [] else ""
+    shared = document["components"]["responses"]
     parts = [f"<p>{escape(operation['description'])}{public}</p>"]
     if operation["parameters"]:
         rows = "".join(
@@ -69,10 +71,14 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         parts.append(f"<table><tr><th>name</th><th>in</th><th>schema</th></tr>{rows}</table>")
     if "requestBody" in operation:
         parts.append(f"<p>Body: {_links(operation['requestBody'])}</p>")
+    responses = {
+        status: shared[response["$ref"].rsplit("/", 1)[-1]] if "$ref" in response else response
+        for status, response in operation["responses"].items()
+    }
     rows = "".join(
         f"<tr><td>{status}</td><td>{escape(response['description'])}</td>"
         f"<td>{_links(response)}</td></tr>"
-        for status, response in operation["responses"].items()
+        for status, response in responses.items()
     )
     parts.append(f"<table><tr><th>status</th><th></th><th>body</th></tr>{rows}</table>")
     summary = f"{title} — {escape(operation['summary'])}"

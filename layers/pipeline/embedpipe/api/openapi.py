@@ -41,12 +41,17 @@ _ERRORS = {
     HTTPStatus.SERVICE_UNAVAILABLE: "A part that the request needs does not answer.",
 }
 _ERROR_HEADERS = {
-    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "How to authenticate."},
-    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "Seconds to wait."},
+    HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
-_EVERY_ANSWER = {
+_EVERY_ANSWER = ("X-Trace-Id", "traceparent")
+_HEADERS = {
     "X-Trace-Id": "Id of the trace.",
     "traceparent": "W3C trace context, the caller's or a new one.",
+    "WWW-Authenticate": "How to authenticate.",
+    "Retry-After": "Seconds to wait.",
+    "Location": "Path of the job or collection.",
+    "Idempotency-Replayed": "`true` when the key was seen before and nothing was admitted.",
 }
 
 
@@ -72,6 +77,8 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "headers": _described(_HEADERS),
+            "responses": {status.name: _error_response(status, refs) for status in _ERRORS},
             "securitySchemes": {"ApiKey": {"type": "apiKey", "in": "header", "name": HEADER}},
         },
     }
@@ -137,7 +144,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 def _responses(operation: Operation, refs: Any) -> dict[str, Any]:
     success: dict[str, Any] = {
         "description": operation.status.phrase,
-        "headers": _headers(_EVERY_ANSWER | dict(operation.headers)),
+        "headers": _headers(*_EVERY_ANSWER, *operation.headers),
     }
     if operation.answer is not None:
         schema = refs[operation.answer, "serialization"]
@@ -146,15 +153,19 @@ def _responses(operation: Operation, refs: Any) -> dict[str, Any]:
         success["content"] = {operation.media_type: {}}
     responses = {str(operation.status.value): success}
     for status in sorted(_error_statuses(operation)):
-        responses[str(status.value)] = {
-            "description": _ERRORS[status],
-            "headers": _headers(_EVERY_ANSWER | _ERROR_HEADERS.get(status, {})),
-            "content": {MEDIA_TYPE: {"schema": refs[Problem, "serialization"]}},
-        }
+        responses[str(status.value)] = {"$ref": f"#/components/responses/{status.name}"}
     if operation.answer is Readiness:
-        schema = refs[Readiness, "serialization"]
-        responses["503"]["content"] = {JSON: {"schema": schema}}
+        # The same body as with 200: which part does not answer.
+        responses["503"] = success | {"description": _ERRORS[HTTPStatus.SERVICE_UNAVAILABLE]}
     return responses
+
+
+def _error_response(status: HTTPStatus, refs: Any) -> dict[str, Any]:
+    return {
+        "description": _ERRORS[status],
+        "headers": _headers(*_EVERY_ANSWER, *_ERROR_HEADERS.get(status, ())),
+        "content": {MEDIA_TYPE: {"schema": refs[Problem, "serialization"]}},
+    }
 
 
 def _error_statuses(operation: Operation) -> set[HTTPStatus]:
@@ -176,10 +187,13 @@ def _error_statuses(operation: Operation) -> set[HTTPStatus]:
     return statuses
 
 
-def _headers(descriptions: dict[str, str]) -> dict[str, Any]:
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _described(headers: dict[str, str]) -> dict[str, Any]:
     return {
-        name: {"description": text, "schema": {"type": "string"}}
-        for name, text in descriptions.items()
+        name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
     }
 
 

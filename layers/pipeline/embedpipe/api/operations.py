@@ -76,7 +76,7 @@ class Operation:
     query: type[BaseModel] = NoQuery
     status: HTTPStatus = HTTPStatus.OK
     errors: tuple[HTTPStatus, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()
     is_public: bool = False
     is_idempotent_by_key: bool = False
     max_body_bytes: int = KIB * KIB

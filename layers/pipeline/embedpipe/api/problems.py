@@ -112,9 +112,22 @@ def problem_of(error: BaseException) -> Problem:
         status=status.value,
         detail=error.message if shown and isinstance(error, PipelineError) else CODES["INTERNAL"],
         code=code,
-        field=getattr(error, "field", None),
+        field=getattr(error, "field", None) or _FIELDS.get(code),
         errors=error.fields if isinstance(error, InvalidFieldsError) else None,
     )
+
+
+# Where the error comes from a port, which does not know what the request calls it.
+_FIELDS = {
+    "COLLECTION_NOT_FOUND": "collection",
+    "COLLECTION_EXISTS": "collection",
+    "DOCUMENT_NOT_FOUND": "document_id",
+    "JOB_NOT_FOUND": "job_id",
+    "JOB_FINAL": "job_id",
+    "INVALID_CURSOR": "cursor",
+    "DIMENSION_MISMATCH": "vector",
+    "IDEMPOTENCY_KEY_REUSED": "Idempotency-Key",
+}
 
 
 def headers_of(error: BaseException) -> dict[str, str]:

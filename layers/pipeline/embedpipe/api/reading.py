@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ MAX_FLOAT = sys.float_info.max
 
 Headers = Mapping[str, list[str]]
 S = TypeVar("S", bound=BaseModel)
+# Source: RFC 3986, section 3.3, pchar.
+_SENT_SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 
 
 def headers_of_event(event: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -71,8 +74,8 @@ def read_query(event: Mapping[str, Any], model: type[S]) -> S:
 def read_path(path: Mapping[str, str]) -> dict[str, str]:
     """Percent-decode path parameters once.
 
-    A gateway hands them over as sent, or decoded; a segment with a space or a character beyond
-    ASCII cannot be as sent.
+    Some gateways hand them over as sent, others decoded: what no client may send raw in a path is
+    decoded already.
     """
     decoded = {name: _decoded(name, value) for name, value in path.items()}
     _check(decoded)
@@ -80,7 +83,7 @@ def read_path(path: Mapping[str, str]) -> dict[str, str]:
 
 
 def _decoded(name: str, value: str) -> str:
-    if " " in value or not value.isascii():
+    if not _SENT_SEGMENT.fullmatch(value):
         return value
     try:
         return unquote_to_bytes(value).decode()

@@ -39,7 +39,10 @@ def _not_blank(code: Literal["EMPTY_CONTENT", "EMPTY_QUERY"]) -> AfterValidator:
 
 
 def _integer(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    if not isinstance(value, str) or not value.isascii() or not value.isdigit():
+        return value
+    # Python refuses to read very long numbers; any that long is out of range.
+    return int(value) if len(value) < 19 else 10**18
 
 
 def _boolean(value: Any) -> Any:

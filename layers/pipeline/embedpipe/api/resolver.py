@@ -93,7 +93,7 @@ class ApiResolver(APIGatewayRestResolver):
             self._exchange.warn(sentence)
         body = reply.body.model_dump_json() if isinstance(reply.body, BaseModel) else reply.body
         return Response(
-            status_code=reply.status or operation.status,
+            status_code=(reply.status or operation.status).value,
             content_type=None if body is None else reply.media_type,
             body=body,
             headers=self._exchange.answer_headers() | dict(reply.headers),
@@ -102,13 +102,12 @@ class ApiResolver(APIGatewayRestResolver):
     def _problem(self, error: Exception) -> Response[str]:
         if isinstance(error, UnroutedError):
             error = self._unrouted()
-        status = status_of(error)
         problem = problem_of(error)
         self._exchange.code = problem.code
         if problem.code == "INTERNAL":
             self._exchange.failed(error)
         return Response(
-            status_code=status,
+            status_code=status_of(error).value,
             content_type=MEDIA_TYPE,
             body=problem.model_dump_json(exclude_none=True),
             headers=self._exchange.answer_headers() | headers_of(error),

@@ -20,7 +20,7 @@ collections = Noun("collections")
     answer=CollectionAnswer,
     status=HTTPStatus.CREATED,
     errors=(HTTPStatus.CONFLICT,),
-    headers={"Location": "Path of the collection."},
+    headers=("Location",),
 )
 def create_collection(call: Call, body: CollectionRequest) -> Reply:
     """Create a collection; its model, dimensions and distance are fixed from then on."""

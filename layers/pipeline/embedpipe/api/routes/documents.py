@@ -36,10 +36,7 @@ def list_documents(call: Call, collection: str, query: DocumentsQuery) -> Reply:
     answer=Accepted,
     status=HTTPStatus.ACCEPTED,
     errors=(HTTPStatus.CONFLICT,),
-    headers={
-        "Location": "Path of the job.",
-        "Idempotency-Replayed": "`true` when the key was seen before and nothing was admitted.",
-    },
+    headers=("Location", "Idempotency-Replayed"),
     is_idempotent_by_key=True,
     max_body_bytes=MAX_BODY_BYTES,
 )

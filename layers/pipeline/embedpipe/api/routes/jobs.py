@@ -20,10 +20,7 @@ jobs = Noun("jobs")
     answer=Accepted,
     status=HTTPStatus.ACCEPTED,
     errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
-    headers={
-        "Location": "Path of the job.",
-        "Idempotency-Replayed": "`true` when the key was seen before and nothing was admitted.",
-    },
+    headers=("Location", "Idempotency-Replayed"),
     is_idempotent_by_key=True,
     max_body_bytes=MAX_BODY_BYTES,
 )

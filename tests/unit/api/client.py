@@ -1,0 +1,137 @@
+"""Calls the API as a gateway does, over adapters in memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from embedpipe.adapters.memory import (
+    FakeModels,
+    FakeQueryEmbedder,
+    MemoryBlobs,
+    MemoryDatabase,
+    MemoryQueue,
+)
+from embedpipe.api.resolver import ApiResolver, build
+from embedpipe.api.services import Services
+from embedpipe.settings import ApiSettings
+
+ADMIN_KEY = "an-administrators-key"
+BASE = "/api/v1"
+TABLES = ("collections", "documents", "document_versions", "jobs", "batches", "chunks", "outbox")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def an_event(
+    method: str,
+    path: str,
+    *,
+    query: str = "",
+    headers: dict[str, str | list[str]] | None = None,
+    body: str | bytes | None = None,
+) -> dict[str, Any]:
+    """A REST proxy event, payload version 1; a body of bytes travels in base64."""
+    multi = {k: v if isinstance(v, list) else [v] for k, v in (headers or {}).items()}
+    parameters: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        parameters.setdefault(name, []).append(value)
+    in_base64 = isinstance(body, bytes)
+    return {
+        "resource": "/{proxy+}",
+        "path": path,
+        "httpMethod": method,
+        "headers": {name: values[-1] for name, values in multi.items()} or None,
+        "multiValueHeaders": multi or None,
+        "queryStringParameters": {k: v[-1] for k, v in parameters.items()} or None,
+        "multiValueQueryStringParameters": parameters or None,
+        "pathParameters": {"proxy": path.lstrip("/")},
+        "stageVariables": None,
+        "requestContext": {"stage": "live", "path": f"/live{path}", "requestId": "request-1"},
+        "body": base64.b64encode(body).decode() if isinstance(body, bytes) else body,
+        "isBase64Encoded": in_base64,
+    }
+
+
+@dataclass
+class Client:
+    """An API with a tenant `default` and a tenant `other`, and everything behind it in reach."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.models = FakeModels()
+        self.model = self.models.get("fake")
+        self.database = MemoryDatabase()
+        self.blobs = MemoryBlobs()
+        self.queue = MemoryQueue("chunk")
+        self.embedder = FakeQueryEmbedder()
+        for tenant in ("default", "other"):
+            self.database.create_tenant(tenant, self.model)
+        self.api: ApiResolver = build(lambda: self.services)
+        self.services = Services(
+            database=self.database,
+            blobs=self.blobs,
+            chunk_queue=self.queue,
+            models=self.models,
+            query_embedder=self.embedder,
+            settings=ApiSettings.from_environment(
+                {
+                    "DATABASE_URL": "postgresql://unused",
+                    "CHUNK_QUEUE_URL": "unused",
+                    "CONTENT_BUCKET": "unused",
+                    "DEFAULT_MODEL_ID": "fake",
+                    "SINGLE_USER_API_KEY": ADMIN_KEY,
+                    **self.settings,
+                }
+            ),
+        )
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        value: Any = None,
+        *,
+        raw: str | bytes | None = None,
+        key: str | None = ADMIN_KEY,
+        query: str = "",
+        **headers: str | list[str],
+    ) -> Answer:
+        """Send a request; `value` as JSON, or `raw` as it is. Headers with `_` for `-`."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key is not None:
+            named["X-API-KEY"] = key
+        body = json.dumps(value) if value is not None else raw
+        if body is not None:
+            named.setdefault("Content-Type", "application/json")
+        event = an_event(method, BASE + path, query=query, headers=named, body=body)
+        answer = self.api.resolve(event, None)
+        return Answer(
+            answer["statusCode"],
+            {name: values[-1] for name, values in answer["multiValueHeaders"].items()},
+            answer["body"] or "",
+        )
+
+    def submit(self, path: str = "/embeddings/jobs", /, **fields: Any) -> Answer:
+        """Submit a document."""
+        return self.send("POST", path, {"content": "Some words."} | fields)
+
+    def everything(self) -> Any:
+        """All rows, messages and objects there are."""
+        rows = {table: self.database.rows(table) for table in TABLES}
+        return rows, self.queue.bodies(), dict(self.blobs.objects)
