@@ -1,0 +1,175 @@
+"""Every route against no key, a wrong key and another tenant's ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from embedpipe.adapters.memory import MemoryDatabase
+from embedpipe.api.table import OPERATIONS
+
+from tests.unit.api.client import ADMIN_KEY, Client
+
+PUBLIC = {
+    ("GET", "/embeddings/health"),
+    ("GET", "/embeddings/ready"),
+    ("GET", "/schemas/{name}.json"),
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+}
+
+# What another tenant's key gets for ids of the tenant `default`: a code, or None where the answer
+# holds only what is the caller's own. A route that is not here fails the test.
+OTHERS: dict[tuple[str, str], str | None] = {
+    ("POST", "/embeddings/jobs"): "COLLECTION_NOT_FOUND",
+    ("GET", "/embeddings/jobs"): None,
+    ("GET", "/embeddings/jobs/{job_id}"): "JOB_NOT_FOUND",
+    ("DELETE", "/embeddings/jobs/{job_id}"): "JOB_NOT_FOUND",
+    ("POST", "/vector_stores/{collection}/search"): "COLLECTION_NOT_FOUND",
+    ("POST", "/collections"): None,
+    ("GET", "/collections"): None,
+    ("GET", "/collections/{collection}"): "COLLECTION_NOT_FOUND",
+    ("DELETE", "/collections/{collection}"): "COLLECTION_NOT_FOUND",
+    ("GET", "/collections/{collection}/statistics"): "COLLECTION_NOT_FOUND",
+    ("GET", "/collections/{collection}/documents"): "COLLECTION_NOT_FOUND",
+    ("PUT", "/collections/{collection}/documents/{document_id}"): "COLLECTION_NOT_FOUND",
+    ("GET", "/collections/{collection}/documents/{document_id}"): "DOCUMENT_NOT_FOUND",
+    ("DELETE", "/collections/{collection}/documents/{document_id}"): "DOCUMENT_NOT_FOUND",
+    ("POST", "/collections/{collection}/documents/{document_id}/restore"): "DOCUMENT_NOT_FOUND",
+}
+
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/embeddings/jobs"): {"content": "x", "collection": "private"},
+    ("POST", "/vector_stores/{collection}/search"): {"query": "x"},
+    ("POST", "/collections"): {"collection": "private"},
+    ("PUT", "/collections/{collection}/documents/{document_id}"): {"content": "x"},
+}
+
+ROUTES = [(operation.method, operation.path) for operation in OPERATIONS]
+PROTECTED = [route for route in ROUTES if route not in PUBLIC]
+WRONG_KEYS: list[str | list[str] | None] = [
+    None,
+    "",
+    "wrong",
+    ADMIN_KEY + "x",
+    ADMIN_KEY[:-1],
+    f" {ADMIN_KEY}",
+    "schlüssel",
+    "\udc80",
+    "ep_0123456789abcdef_secret",
+    "ep_0123456789ABCDEF_secret",
+    "ep__",
+    [ADMIN_KEY, ADMIN_KEY],
+]
+
+
+def a_client() -> tuple[Client, str]:
+    """A tenant `default` with a collection `private`, a document `mine` and its job in it."""
+    client = Client()
+    client.database.collections.create("default", "private", client.model, "")
+    answer = client.submit(collection="private", document_id="mine")
+    return client, answer.json["job_id"]
+
+
+def send(client: Client, route: tuple[str, str], job_id: str, key: Any) -> Any:
+    method, path = route
+    values = {"job_id": job_id, "collection": "private", "document_id": "mine", "name": "x"}
+    headers = {} if key is None else {"X-API-KEY": key}
+    return client.send(method, path.format(**values), BODIES.get(route), key=None, **headers)
+
+
+def test_every_route_is_in_the_table() -> None:
+    assert set(ROUTES) == PUBLIC | set(OTHERS)
+    assert not PUBLIC & set(OTHERS)
+    assert {(op.method, op.path) for op in OPERATIONS if op.is_public} == PUBLIC
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=" ".join)
+@pytest.mark.parametrize("key", WRONG_KEYS, ids=ascii)
+def test_without_the_right_key_nothing_is_served(route: tuple[str, str], key: Any) -> None:
+    client, job_id = a_client()
+    before = client.everything()
+
+    answer = send(client, route, job_id, key)
+
+    assert (answer.status, answer.json["code"]) == (401, "UNAUTHENTICATED")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["WWW-Authenticate"]
+    assert client.everything() == before
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=" ".join)
+def test_another_tenant_finds_nothing(route: tuple[str, str]) -> None:
+    client, job_id = a_client()
+    key = client.database.create_key("other", role="admin")
+    mine = [row for row in client.database.rows("jobs") if row["tenant_id"] == "default"]
+
+    answer = send(client, route, job_id, key)
+
+    code = OTHERS[route]
+    if code is None:
+        assert answer.status in (200, 201)
+        assert job_id not in answer.body
+        assert "mine" not in answer.body
+    else:
+        assert (answer.status, answer.json["code"]) == (404, code)
+    assert [row for row in client.database.rows("jobs") if row["tenant_id"] == "default"] == mine
+
+
+@pytest.mark.parametrize("route", sorted(PUBLIC), ids=" ".join)
+def test_public_routes_ask_for_no_key(route: tuple[str, str]) -> None:
+    client, job_id = a_client()
+
+    answer = send(client, route, job_id, None)
+
+    assert answer.status != 401
+
+
+def test_a_tenants_key_is_good_for_that_tenant() -> None:
+    client = Client()
+    key = client.database.create_key("other")
+    job_id = client.send("POST", "/embeddings/jobs", {"content": "x"}, key=key).json["job_id"]
+
+    own = client.send("GET", f"/embeddings/jobs/{job_id}", key=key)
+    admins = client.send("GET", f"/embeddings/jobs/{job_id}")
+
+    assert (own.status, admins.status) == (200, 404)
+
+
+def test_a_key_with_the_right_id_and_a_wrong_secret_is_refused() -> None:
+    client = Client()
+    key = client.database.create_key("other")
+
+    answer = client.send("GET", "/embeddings/jobs", key=key[:-1] + ("A" if key[-1] != "A" else "B"))
+
+    assert answer.status == 401
+
+
+def test_without_a_configured_key_only_tenants_keys_are_good() -> None:
+    client = Client({"SINGLE_USER_API_KEY": ""})
+    key = client.database.create_key("default")
+
+    assert client.send("GET", "/embeddings/jobs", key="").status == 401
+    assert client.send("GET", "/embeddings/jobs").status == 401
+    assert client.send("GET", "/embeddings/jobs", key=key).status == 200
+
+
+def test_the_header_may_be_in_any_case_and_form() -> None:
+    client = Client()
+    event = {
+        "path": "/api/v1/collections",
+        "httpMethod": "GET",
+        "headers": {"x-aPi-key": ADMIN_KEY},
+        "multiValueHeaders": None,
+        "requestContext": {},
+    }
+
+    assert client.api.resolve(event, None)["statusCode"] == 200
+
+
+def test_keys_are_stored_as_digests_only() -> None:
+    database = MemoryDatabase()
+    database.create_tenant("default", Client().model)
+    key = database.create_key("default")
+
+    assert key not in repr(database.rows("api_keys"))
