@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from embedpipe.domain.graphemes import is_between_graphemes
 from embedpipe.domain.headings import Outline
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -35,12 +36,12 @@ _WORD_START = re.compile(rf"(?<!\S)(?=\S)|(?<=[{_CJK_END}])(?=[{_CJK}])")
 _PART = re.compile(r"(?<=\W)(?=\w)")
 _NON_SPACE = re.compile(r"\S")
 
+#: How much more a boundary counts the further it lies in the part looked at.
+_STEEPNESS = 4
 #: How far around a cut the text decides which cut is taken.
 _BEFORE_CHARS, _AFTER_CHARS = 32, 16
 #: Where nothing better is found, only the last characters in reach are looked at.
 _ANYWHERE_CHARS = 64
-
-_ZWJ = "\u200d"
 
 
 class Level(IntEnum):
@@ -66,24 +67,28 @@ class Cut:
 def choose(text: str, low: int, high: int, outline: Outline, tokens: Sequence[int] = ()) -> Cut:
     """Choose where to cut in [low, high].
 
-    Of the boundaries of the best kind the one is taken whose surroundings hash lowest. So the
-    choice is the text's own and not one of the distance to what was cut before, and after a change
-    the cuts soon fall on the old ones again.
+    Of the boundaries of the best kind one is taken by the hash of its surroundings, the later ones
+    being preferred. So the choice is the text's own more than one of the distance to what was cut
+    before, and after a change the cuts soon fall on the old ones again.
 
     Parameters
     ----------
     tokens
         Where tokens start between low and high: better than between any two characters.
+
+    Notes
+    -----
+    The choice is weighted rendezvous hashing: lowest -ln(hash) / weight, hash in (0, 1].
     """
     for level, find in _FINDERS.items():
         found = list(find(text, low, high, outline))
         if found:
-            return Cut(_lowest(text, found), level)
+            return Cut(_drawn(text, found, low, high), level)
     found = [position for position in tokens if is_between_graphemes(text, position)]
     if not found:
         last = range(max(low, high - _ANYWHERE_CHARS), high + 1)
         found = [position for position in last if is_between_graphemes(text, position)]
-    return Cut(_lowest(text, found) if found else high, Level.ANYWHERE)
+    return Cut(_drawn(text, found, low, high) if found else high, Level.ANYWHERE)
 
 
 def next_word(text: str, low: int, high: int) -> int | None:
@@ -105,38 +110,20 @@ def end_of_visible(text: str, start: int, end: int) -> int:
     return end
 
 
-def is_between_graphemes(text: str, position: int) -> bool:
-    """Say whether no accent, joined emoji or flag is torn apart here."""
-    if not 0 < position < len(text):
-        return True
-    before, after = text[position - 1], text[position]
-    if _ZWJ in (before, after) or unicodedata.category(after).startswith("M"):
-        return False
-    if "\U0001f3fb" <= after <= "\U0001f3ff":
-        return False
-    return not (_is_flag_half(before) and _is_flag_half(after) and _odd_halves(text, position))
+def _drawn(text: str, positions: Sequence[int], low: int, high: int) -> int:
+    """Draw one position by the text around each; of equal ones the last."""
+
+    def key(position: int) -> tuple[float, int]:
+        weight = ((position - low + 1) / (high - low + 1)) ** _STEEPNESS
+        return -math.log(_hash(text, position)) / weight, -position
+
+    return min(positions, key=key)
 
 
-def _is_flag_half(char: str) -> bool:
-    return "\U0001f1e6" <= char <= "\U0001f1ff"
-
-
-def _odd_halves(text: str, position: int) -> bool:
-    start = position
-    # A row of more flags than this is cut anywhere.
-    while start > max(0, position - 64) and _is_flag_half(text[start - 1]):
-        start -= 1
-    return (position - start) % 2 == 1
-
-
-def _lowest(text: str, positions: Sequence[int]) -> int:
-    """Give the position whose surroundings hash lowest; the last of equal ones."""
-    return min(positions, key=lambda position: (_digest(text, position), -position))
-
-
-def _digest(text: str, position: int) -> int:
+def _hash(text: str, position: int) -> float:
+    """Hash the text around a position to (0, 1]."""
     around = text[max(0, position - _BEFORE_CHARS) : position + _AFTER_CHARS]
-    return zlib.crc32(around.encode("utf-8", "surrogatepass"))
+    return float(zlib.crc32(around.encode("utf-8", "surrogatepass")) + 1) / 2**32
 
 
 def _matches(

@@ -40,6 +40,10 @@ class Outline:
         index = bisect_left(self.heading_starts, position) - 1
         return index >= 0 and position <= self._heading_ends[index]
 
+    def end_of_heading(self, position: int) -> int:
+        """Give the end of the heading that starts before a position."""
+        return self._heading_ends[bisect_left(self.heading_starts, position) - 1]
+
     def in_fence(self, position: int) -> bool:
         """Say whether a cut here is inside fenced code."""
         index = bisect_left(self._fence_starts, position) - 1
