@@ -1,0 +1,365 @@
+"""What linters do not know about template.yaml."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.template import Stack, as_list, load_stack
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("Chunk", "Embed", "Store")
+QUEUES = [f"{stage}{kind}" for stage in STAGES for kind in ("Queue", "Dlq")]
+FUNCTIONS = ["ApiFunction", "ChunkFunction", "StoreFunction", "MaintenanceFunction"]
+#: Actions on which AWS has no resource to name.
+WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken"}
+MAPPINGS = "AWS::Lambda::EventSourceMapping"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Stack:
+    return load_stack()
+
+
+@pytest.fixture(scope="module")
+def container(stack: Stack) -> dict[str, Any]:
+    [container] = stack.properties("EmbedTaskDefinition")["ContainerDefinitions"]
+    assert isinstance(container, dict)
+    return container
+
+
+def mapping_of(stack: Stack, stage: str) -> dict[str, Any]:
+    [mapping] = [
+        properties
+        for properties in stack.of_type(MAPPINGS).values()
+        if stack.targets(properties["EventSourceArn"]) == {f"{stage}Queue"}
+    ]
+    return mapping
+
+
+# ------------------------------------------------------------------------------------------- queues
+
+
+def test_the_stack_has_these_queues_and_functions(stack: Stack) -> None:
+    assert list(stack.of_type("AWS::SQS::Queue")) == QUEUES
+    assert list(stack.of_type("AWS::Serverless::Function")) == FUNCTIONS
+
+
+@pytest.mark.parametrize("stage", ["Chunk", "Store"])
+def test_a_message_stays_hidden_six_times_as_long_as_its_function_runs(
+    stack: Stack, stage: str
+) -> None:
+    visibility = stack.properties(f"{stage}Queue")["VisibilityTimeout"]
+
+    assert visibility >= 6 * stack.function(f"{stage}Function")["Timeout"]
+
+
+def test_the_worker_extends_by_what_its_queue_hides(
+    stack: Stack, container: dict[str, Any]
+) -> None:
+    environment = {entry["Name"]: entry["Value"] for entry in container["Environment"]}
+
+    visibility = stack.properties("EmbedQueue")["VisibilityTimeout"]
+
+    assert int(environment["EMBED_VISIBILITY_S"]) == visibility
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_queue_gives_up_after_several_receives_into_its_own_dlq(stack: Stack, stage: str) -> None:
+    redrive = stack.properties(f"{stage}Queue")["RedrivePolicy"]
+
+    assert stack.targets(redrive["deadLetterTargetArn"]) == {f"{stage}Dlq"}
+    assert redrive["maxReceiveCount"] >= 5
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_dlq_keeps_longer_than_its_queue_and_takes_from_no_other(
+    stack: Stack, stage: str
+) -> None:
+    queue, dlq = stack.properties(f"{stage}Queue"), stack.properties(f"{stage}Dlq")
+
+    allowed = dlq["RedriveAllowPolicy"]
+
+    assert dlq["MessageRetentionPeriod"] == 14 * 86_400 > queue["MessageRetentionPeriod"]
+    assert allowed["redrivePermission"] == "byQueue"
+    [source] = allowed["sourceQueueArns"]
+    assert stack.text(source).endswith(":" + stack.text(queue["QueueName"]))
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_every_queue_is_encrypted_and_polled_long(stack: Stack, name: str) -> None:
+    queue = stack.properties(name)
+
+    assert queue["SqsManagedSseEnabled"] is True
+    assert queue["ReceiveMessageWaitTimeSeconds"] == 20
+
+
+def test_tls_is_demanded_by_every_queue_and_the_bucket(stack: Stack) -> None:
+    denied: set[str] = set()
+
+    for kind, attached in (
+        ("AWS::SQS::QueuePolicy", "Queues"),
+        ("AWS::S3::BucketPolicy", "Bucket"),
+    ):
+        for policy in stack.of_type(kind).values():
+            [statement] = policy["PolicyDocument"]["Statement"]
+            assert statement["Effect"] == "Deny"
+            assert statement["Principal"] == "*"
+            assert statement["Action"] in ("sqs:*", "s3:*")
+            assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+            assert stack.targets(policy[attached]) == stack.targets(statement["Resource"])
+            denied |= stack.targets(policy[attached])
+
+    assert denied == {*QUEUES, "ContentBucket"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_alarm_watches_the_depth_of_every_dlq(stack: Stack, stage: str) -> None:
+    alarm = stack.properties(f"{stage}DlqAlarm")
+
+    [dimension] = alarm["Dimensions"]
+
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert stack.targets(dimension["Value"]) == {f"{stage}Dlq"}
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (1, 1)
+
+
+# ---------------------------------------------------------------------------------------- functions
+
+
+@pytest.mark.parametrize("stage", ["Chunk", "Store"])
+def test_a_failing_message_fails_alone_and_concurrency_is_bounded(stack: Stack, stage: str) -> None:
+    mapping = mapping_of(stack, stage)
+
+    assert stack.targets(mapping["FunctionName"]) == {f"{stage}Function"}
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BatchSize"] <= 10
+    assert int(stack.text(mapping["ScalingConfig"]["MaximumConcurrency"])) >= 2
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_reserved_concurrency_undercuts_a_mapping(stack: Stack, name: str) -> None:
+    # It would throttle the pollers, and throttled receives carry healthy messages to the DLQ.
+    assert "ReservedConcurrentExecutions" not in stack.function(name)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_logs_json_into_a_group_that_forgets(stack: Stack, name: str) -> None:
+    logging = stack.function(name)["LoggingConfig"]
+
+    [group] = stack.targets(logging["LogGroup"])
+
+    assert logging["LogFormat"] == "JSON"
+    assert "RetentionInDays" in stack.properties(group)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_handler_exists(stack: Stack, name: str) -> None:
+    function = stack.function(name)
+    module, handler = function["Handler"].split(".")
+
+    tree = ast.parse((ROOT / function["CodeUri"] / f"{module}.py").read_text())
+
+    assert handler in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_maintenance_runs_do_not_overlap_and_are_not_repeated(stack: Stack) -> None:
+    function = stack.function("MaintenanceFunction")
+
+    [event] = function["Events"].values()
+
+    assert event["Properties"]["Schedule"] == "rate(1 minute)"
+    assert function["Timeout"] < 60
+    assert function["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+
+
+def test_the_api_takes_no_binary_bodies(stack: Stack) -> None:
+    api = stack.properties("Api")
+
+    assert api["EndpointConfiguration"]["Type"] == "REGIONAL"
+    assert "BinaryMediaTypes" not in api
+
+
+# ---------------------------------------------------------------------------------------------- IAM
+
+
+def test_no_action_is_a_wildcard(stack: Stack) -> None:
+    actions = [
+        (name, action)
+        for name, statement in stack.statements()
+        for action in as_list(statement["Action"])
+    ]
+
+    assert len(actions) > 20
+    assert [(name, action) for name, action in actions if "*" in action] == []
+
+
+def test_every_resource_is_named_where_aws_lets_us(stack: Stack) -> None:
+    unnamed = {
+        action
+        for _, statement in stack.statements()
+        for action in as_list(statement["Action"])
+        if "*" in map(stack.text, as_list(statement["Resource"]))
+    }
+
+    assert unnamed == WITHOUT_RESOURCE
+
+
+def test_policy_templates_name_one_queue_or_secret_each(stack: Stack) -> None:
+    exact = {"SQSPollerPolicy": "QueueName", "AWSSecretsManagerGetSecretValuePolicy": "SecretArn"}
+
+    for name in FUNCTIONS:
+        for policy in stack.function(name)["Policies"]:
+            for template in set(policy) - {"Statement"}:
+                assert len(stack.targets(policy[template][exact[template]])) == 1
+
+
+def test_no_event_brings_a_managed_policy_over_all_queues(stack: Stack) -> None:
+    kinds = {
+        event["Type"]
+        for name in FUNCTIONS
+        for event in stack.function(name).get("Events", {}).values()
+    }
+
+    assert kinds == {"Api", "Schedule"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_may_send_to_the_queues_that_it_is_told_and_no_others(
+    stack: Stack, name: str
+) -> None:
+    variables = stack.function(name)["Environment"]["Variables"]
+    told = {stack.text(value) for key, value in variables.items() if key.endswith("_QUEUE_URL")}
+    own = {f"{stage}Queue" for stage in STAGES if name == f"{stage}Function"}
+    rejects = {f"{stage}Dlq" for stage in STAGES if name == f"{stage}Function"}
+
+    allowed = {
+        target
+        for resource, statement in stack.statements()
+        if resource == name and "sqs:SendMessage" in as_list(statement["Action"])
+        for target in stack.targets(statement["Resource"])
+    }
+
+    assert allowed == (told - own) | rejects
+
+
+def test_only_maintenance_has_the_maintenance_role(stack: Stack) -> None:
+    holders = {
+        name
+        for name in FUNCTIONS
+        if "MaintenanceDatabaseSecret" in stack.targets(stack.function(name)["Policies"])
+    }
+
+    assert holders == {"MaintenanceFunction"}
+
+
+# --------------------------------------------------------------------------------------- embed task
+
+
+def test_the_embed_container_can_do_little(container: dict[str, Any]) -> None:
+    user, group = map(int, container["User"].split(":"))
+
+    assert user > 0
+    assert group > 0
+    assert container["ReadonlyRootFilesystem"] is True
+    assert container["Privileged"] is False
+    assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
+
+
+def test_the_embed_container_stops_in_order(container: dict[str, Any]) -> None:
+    environment = {entry["Name"]: entry["Value"] for entry in container["Environment"]}
+
+    assert container["LinuxParameters"]["InitProcessEnabled"] is True
+    assert float(environment["EMBED_STOP_TIMEOUT_S"]) < container["StopTimeout"] == 120
+
+
+def test_the_embed_image_is_named_by_digest(stack: Stack, container: dict[str, Any]) -> None:
+    pattern = stack.document["Parameters"]["EmbedImageDigest"]["AllowedPattern"]
+
+    assert container["Image"]["Fn::Sub"].endswith("@${EmbedImageDigest}")
+    assert re.fullmatch(pattern, "sha256:" + "0" * 64)
+    assert not re.fullmatch(pattern, "latest")
+
+
+def test_the_embed_task_has_one_gpu_and_its_logs_a_group(
+    stack: Stack, container: dict[str, Any]
+) -> None:
+    log = container["LogConfiguration"]
+
+    [group] = stack.targets(log["Options"]["awslogs-group"])
+
+    assert container["ResourceRequirements"] == [{"Type": "GPU", "Value": "1"}]
+    assert log["LogDriver"] == "awslogs"
+    assert "RetentionInDays" in stack.properties(group)
+
+
+def test_a_bad_deployment_of_the_embed_service_is_taken_back(stack: Stack) -> None:
+    deployment = stack.properties("EmbedService")["DeploymentConfiguration"]
+
+    assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+
+
+def test_the_embed_service_scales_from_zero_on_backlog_and_back(stack: Stack) -> None:
+    from_zero = stack.properties("EmbedFromZeroAlarm")
+    target = stack.properties("EmbedBacklogPolicy")["TargetTrackingScalingPolicyConfiguration"]
+
+    assert stack.document["Parameters"]["EmbedMinTasks"]["Default"] == 0
+    assert from_zero["Threshold"] == 1
+    assert stack.targets(from_zero["AlarmActions"]) == {"EmbedFromZeroPolicy"}
+    assert stack.text(target["TargetValue"]) == "100"
+    assert stack.targets(stack.properties("EmbedIdleAlarm")["AlarmActions"]) == {
+        "EmbedToZeroPolicy"
+    }
+    assert "DesiredCount" not in stack.properties("EmbedService")
+
+
+# --------------------------------------------------------------------------------- bucket, database
+
+
+def test_the_bucket_is_private_encrypted_and_forgets_claim_checks(stack: Stack) -> None:
+    bucket = stack.properties("ContentBucket")
+    longest_s = 2 * stack.properties("ChunkDlq")["MessageRetentionPeriod"]
+
+    rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert "BucketEncryption" in bucket
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert rules["claim-checks"]["Prefix"] == "messages/"
+    assert rules["claim-checks"]["ExpirationInDays"] * 86_400 >= longest_s
+    assert [name for name, rule in rules.items() if "ExpirationInDays" in rule] == ["claim-checks"]
+
+
+def test_the_database_is_encrypted_private_and_kept(stack: Stack) -> None:
+    cluster = stack.properties("Database")
+
+    assert cluster["StorageEncrypted"] is True
+    assert cluster["DeletionProtection"] is True
+    assert cluster["ManageMasterUserPassword"] is True
+    assert stack.properties("DatabaseParameters")["Parameters"] == {"rds.force_ssl": "1"}
+    assert stack.properties("DatabaseInstance")["PubliclyAccessible"] is False
+    assert stack.document["Resources"]["Database"]["DeletionPolicy"] == "Snapshot"
+
+
+def test_what_needs_a_condition_has_it(stack: Stack) -> None:
+    resources = stack.document["Resources"]
+    embed_only = [
+        name
+        for name, resource in resources.items()
+        if resource["Type"].startswith(("AWS::ECS::", "AWS::ServiceDiscovery::"))
+    ]
+
+    assert len(embed_only) >= 6
+    assert {resources[name]["Condition"] for name in embed_only} == {"CreateEmbedService"}
+    assert resources["Database"]["Condition"] == "CreateDatabase"
+
+
+def test_the_outputs_name_what_operators_need(stack: Stack) -> None:
+    outputs = set(stack.document["Outputs"])
+
+    assert outputs >= {"ApiUrl", "ContentBucketName", "ApiKeySecretArn", "DatabaseEndpoint"}
+    assert outputs >= {f"{name}Url" for name in QUEUES}
