@@ -109,7 +109,7 @@ def test_functions_are_short() -> None:
     assert long == {}
 
 
-# ------------------------------------------------------------------------------------ what is barred
+# ------------------------------------------------------------------------------- what is barred
 
 # Put together here, so that this file does not hold what it looks for.
 BARRED = {
