@@ -9,7 +9,7 @@ def test_a_collection_is_created_with_its_model() -> None:
     created = client.send("POST", "/collections", {"collection": "Notes_2", "description": "Mine."})
 
     assert created.status == 201
-    assert created.headers["Location"] == "/api/v1/collections/Notes_2"
+    assert created.headers["Location"] == "/live/api/v1/collections/Notes_2"
     assert created.json["fingerprint"] == client.model.fingerprint
     assert (created.json["dimensions"], created.json["distance"]) == (32, "cosine")
     assert client.send("GET", "/collections/Notes_2").json == created.json

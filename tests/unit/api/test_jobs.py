@@ -27,7 +27,8 @@ def test_a_submission_is_admitted_and_its_message_sent() -> None:
         "version": 1,
         "status": "queued",
     }
-    assert answer.headers["Location"] == f"/api/v1/embeddings/jobs/{answer.json['job_id']}"
+    location = answer.headers["Location"]
+    assert location == f"/live/api/v1/embeddings/jobs/{answer.json['job_id']}"
     [body] = client.queue.bodies()
     message = decode(ChunkRequested, body)
     assert (message.tenant_id, message.job_id) == ("default", answer.json["job_id"])

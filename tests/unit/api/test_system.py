@@ -4,10 +4,11 @@ import json
 import re
 from dataclasses import replace
 
+import pytest
 from embedpipe.errors import StoreUnavailableError
 from embedpipe.messages import SCHEMAS
 
-from tests.unit.api.client import BASE, Client
+from tests.unit.api.client import ADMIN_KEY, BASE, Client, an_event
 from tests.unit.api.conftest import Lines
 
 
@@ -143,3 +144,26 @@ def test_every_request_is_logged_once_without_its_content(lines: Lines) -> None:
     assert (line["method"], line["route"], line["status"]) == ("POST", "/embeddings/jobs", 202)
     assert (line["tenant"], line["request_id"]) == ("default", "request-1")
     assert line["ms"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("context", "prefix"),
+    [
+        ({"stage": "live", "path": "/live/api/v1/collections"}, "/live"),
+        ({"stage": "live", "path": "/api/v1/collections"}, ""),
+        ({"stage": "api", "path": "/api2/api/v1/collections"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_location_has_the_stage_that_the_caller_used(
+    context: dict[str, str], prefix: str
+) -> None:
+    headers: dict[str, str | list[str]] = {
+        "X-API-KEY": ADMIN_KEY,
+        "Content-Type": "application/json",
+    }
+    event = an_event("POST", BASE + "/collections", headers=headers, body='{"collection": "x"}')
+
+    answer = Client().api.resolve(event | {"requestContext": context}, None)
+
+    assert answer["multiValueHeaders"]["Location"] == [f"{prefix}/api/v1/collections/x"]

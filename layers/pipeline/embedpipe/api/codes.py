@@ -41,6 +41,7 @@ CODES: dict[str, str] = {
     "INVALID_CURSOR": "The cursor is not one that this listing gave.",
     "QUERY_OR_VECTOR": "A search takes either a query or a vector.",
     "EMPTY_QUERY": "The query is empty or white space.",
+    "TEXT_TOO_LONG": "The query has more tokens than the model takes.",
     "ZERO_VECTOR": "The vector has no direction.",
     "DIMENSION_MISMATCH": "The vector does not have the collection's dimensions.",
     "NOT_FOUND": "There is no such resource.",

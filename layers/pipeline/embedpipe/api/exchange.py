@@ -53,6 +53,12 @@ class Exchange:
             "route": self.route,
         }
 
+    def prefix(self) -> str:
+        """Give what the gateway took off the path: `/live` of a stage, nothing of a domain."""
+        context = self.event.get("requestContext") or {}
+        stage = f"/{context.get('stage')}"
+        return stage if str(context.get("path")).startswith(stage + "/") else ""
+
     def answer_headers(self) -> dict[str, str]:
         """Give the headers that every answer carries."""
         return {

@@ -23,12 +23,16 @@ MAX_BODY_BYTES = 6 * KIB * KIB
 
 @dataclass(frozen=True)
 class Call:
-    """One request, its caller known."""
+    """One request, its caller known.
+
+    `base_path` is the API's as the caller sees it, the gateway's stage included.
+    """
 
     services: Services
     principal: Principal
     headers: Headers
     traceparent: str
+    base_path: str = BASE_PATH
 
     @property
     def tenant_id(self) -> str:

@@ -126,6 +126,7 @@ _FIELDS = {
     "JOB_FINAL": "job_id",
     "INVALID_CURSOR": "cursor",
     "DIMENSION_MISMATCH": "vector",
+    "TEXT_TOO_LONG": "query",
     "IDEMPOTENCY_KEY_REUSED": "Idempotency-Key",
 }
 

@@ -71,7 +71,8 @@ class ApiResolver(APIGatewayRestResolver):
         if not operation.is_public:
             principal = authenticate(exchange.headers, services)
             exchange.tenant_id = principal.tenant_id
-        call = Call(services, principal, exchange.headers, exchange.traceparent)
+        base_path = exchange.prefix() + BASE_PATH
+        call = Call(services, principal, exchange.headers, exchange.traceparent, base_path)
         return operation.handler(call, **self._arguments(operation, path))
 
     def _arguments(self, operation: Operation, path: Mapping[str, str]) -> dict[str, Any]:

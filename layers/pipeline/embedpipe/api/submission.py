@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from embedpipe.api.answers import Accepted
 from embedpipe.api.metadata import check_metadata
-from embedpipe.api.operations import BASE_PATH, Call, Reply
+from embedpipe.api.operations import Call, Reply
 from embedpipe.api.reading import single
 from embedpipe.api.requests import DocumentRequest
 from embedpipe.errors import InvalidInputError, TooLargeError
@@ -47,7 +47,7 @@ def submitted(call: Call, body: DocumentRequest, collection: str, document_id: s
         chunk_queue=call.services.chunk_queue,
         inline_content_bytes=settings.inline_content_bytes,
     )
-    headers = {"Location": f"{BASE_PATH}/embeddings/jobs/{result.admission.job_id}"}
+    headers = {"Location": f"{call.base_path}/embeddings/jobs/{result.admission.job_id}"}
     if not result.admission.created:
         headers["Idempotency-Replayed"] = "true"
     return Reply(

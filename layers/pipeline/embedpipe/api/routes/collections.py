@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from embedpipe.api.answers import CollectionAnswer, Listing, StatisticsAnswer
-from embedpipe.api.operations import BASE_PATH, Call, Noun, Reply
+from embedpipe.api.operations import Call, Noun, Reply
 from embedpipe.api.requests import CollectionRequest, PageQuery
 from embedpipe.errors import InvalidInputError, NotFoundError
 from embedpipe.ports import ModelInfo
@@ -31,7 +31,7 @@ def create_collection(call: Call, body: CollectionRequest) -> Reply:
     return Reply(
         CollectionAnswer.of(created),
         HTTPStatus.CREATED,
-        {"Location": f"{BASE_PATH}/collections/{created.collection}"},
+        {"Location": f"{call.base_path}/collections/{created.collection}"},
     )
 
 
