@@ -133,13 +133,13 @@ def decode(model: type[M], body: str) -> M:
     ------
     MalformedMessageError
         Not JSON, another schema or version, or a field that is missing, extra or out of range. The
-        message names the fields and never their values.
+        message names the fields, shortened, and never their values.
     """
     try:
         return model.model_validate_json(body)
     except ValidationError as exc:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['type']}"
+            f"{'.'.join(str(part)[:40] for part in error['loc']) or 'body'}: {error['type']}"
             for error in exc.errors(include_input=False, include_url=False)[:5]
         )
         raise MalformedMessageError(f"message does not match its schema: {problems}") from None

@@ -62,25 +62,32 @@ class DeafTokenizer(FakeTokenizer):
         return Encoding(ids=[], offsets=[])
 
 
-TOKENIZERS: list[ModelTokenizer] = [FAKE, ByteTokenizer(), MoodyTokenizer(), BlindTokenizer()]
-TOKENIZERS.append(DeafTokenizer())
+TOKENIZERS: list[ModelTokenizer] = [
+    FAKE,
+    ByteTokenizer(),
+    MoodyTokenizer(),
+    BlindTokenizer(),
+    DeafTokenizer(),
+]
 
 FRAGMENTS = st.sampled_from(
-    ["word ", "Another one. ", "\n", "\n\n", "\r\n", "# Title\n", "```\n", "- item\n", "a" * 30]
-    + [
-        "日本語。",
-        "中文字符",
-        "שלום ",
-        "é",
-        "e\u0301",
-        "👩\u200d👧",
-        "🇩🇪",
-        "👍🏽",
-        "\x00",
-        "\x1b",
-        "\u200b",
+    [
+        *("word ", "Another one. ", "\n", "\n\n", "\r\n", "# Title\n", "```\n", "- item\n"),
+        *(
+            "日本語。",
+            "中文字符",
+            "שלום ",
+            "é",
+            "e\u0301",
+            "👩\u200d👧",
+            "🇩🇪",
+            "👍🏽",
+            "\x00",
+            "\x1b",
+        ),
+        *("\u200b", "\u3000", " ", "\t", "...", "x.y", "!?", '"quoted." ', "1,2;3", "\ufeff"),
+        *("a" * 30, "|a|b|\n"),
     ]
-    + ["\u3000", " ", "\t", "...", "x.y", "!?", '"quoted." ', "1,2;3", "\ufeff", "|a|b|\n"]
 )
 TEXTS = st.lists(FRAGMENTS, min_size=1, max_size=120).map("".join) | st.text(min_size=1)
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from embedpipe.domain.graphemes import is_between_graphemes
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import time
 
 import pytest
-
 from embedpipe.domain.headings import MAX_TITLE_CHARS, HeadingPath, Outline
 
 

@@ -6,12 +6,11 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from embedpipe.domain import tokens
 from embedpipe.domain.tokens import TokenBlock, pack, unpack
 from embedpipe.errors import MalformedMessageError
+from hypothesis import given
+from hypothesis import strategies as st
 
 IDS = st.lists(
     st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=40), min_size=1, max_size=10
