@@ -60,7 +60,7 @@ def running() -> Iterator[Cloud]:
             [
                 sys.executable,
                 "-m",
-                "embedpipe.cli.main",
+                "embedpipe.cli",
                 "up",
                 f"--data-dir={directory}",
                 "--port=0",
@@ -103,5 +103,5 @@ _PARTS = {
     "maintenance function": ["functions.maintenance", "functions/maintenance"],
     "ministack (SQS, S3)": ["ministack"],
     "postgres": ["postgres"],
-    "gateway and pollers": ["embedpipe.cli.main", "embedpipe up"],
+    "gateway and pollers": ["embedpipe.cli", "embedpipe up"],
 }

@@ -74,7 +74,7 @@ def _follow(
     while True:
         query = {"collection": collection, "limit": "100"} | ({"cursor": cursor} if cursor else {})
         page = _ok(client.get("/embeddings/jobs", params=query))
-        jobs += page["jobs"]
+        jobs += page["items"]
         cursor = page.get("cursor")
         if not cursor:
             break

@@ -169,6 +169,7 @@ def store() -> StoreServices:
 def maintenance() -> MaintenanceServices:
     """Wire `functions/maintenance`."""
     settings = MaintenanceSettings.from_environment()
+    blobs = _blobs(settings.content_bucket)
     urls = {
         "chunk": settings.chunk_queue_url,
         "embed": settings.embed_queue_url,
@@ -215,7 +216,7 @@ def _queue(
     from embedpipe.adapters.sqs import SqsQueue
 
     return SqsQueue(
-        client("sqs"),
+        lambda: client("sqs"),
         url,
         stage=stage,
         dlq_url=dlq_url,

@@ -143,6 +143,7 @@ class StoreSettings(DatabaseSettings, RetrySettings, QueueSettings):
 class MaintenanceSettings(DatabaseSettings, QueueSettings):
     """`functions/maintenance`. Connects with the maintenance role."""
 
+    content_bucket: str = Field(alias="CONTENT_BUCKET")
     chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
     embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
     store_queue_url: str = Field(alias="STORE_QUEUE_URL")
