@@ -23,12 +23,15 @@ class PriorityLock:
         self._changed = Condition()
         self._is_busy = False
         self._urgent_waiting = 0
+        #: How many callers wait.
+        self.waiting = 0
 
     @contextmanager
     def held(self, *, urgent: bool) -> Iterator[None]:
         """Hold the lock; while an urgent caller waits, no other gets it."""
         with self._changed:
             self._urgent_waiting += urgent
+            self.waiting += 1
             try:
                 self._changed.wait_for(
                     lambda: not self._is_busy and (urgent or not self._urgent_waiting)
@@ -36,6 +39,7 @@ class PriorityLock:
                 self._is_busy = True
             finally:
                 self._urgent_waiting -= urgent
+                self.waiting -= 1
         try:
             yield
         finally:
@@ -64,6 +68,11 @@ class Device:
     def model(self) -> ModelInfo:
         """The model that is loaded."""
         return self._embedder.model
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for their pass."""
+        return self._lock.waiting
 
     def warm_up(self, inputs: Sequence[Ids]) -> float:
         """Compute a first inference batch and keep it to test the device with; give the seconds.

@@ -29,6 +29,8 @@ class Outcome(Enum):
     ACK = auto()
     #: To be handed back at once.
     RELEASE = auto()
+    #: Over; forgotten by `Holdings`.
+    SETTLED = auto()
 
 
 @dataclass(eq=False)

@@ -138,9 +138,9 @@ class Worker:
             loop()
         except BaseException as error:  # noqa: BLE001
             self._fatal = error
-            keys = {"thread": name, "error_code": error_code(error), **telemetry.error_keys(error)}
-            self._logger.error("worker thread died", extra=keys)
             self.stop()
+            keys = {"part": name, "error_code": error_code(error), **telemetry.error_keys(error)}
+            self._logger.error("worker thread died", extra=keys)
 
     def _watch(self) -> None:
         reported_at = time.monotonic()
@@ -174,7 +174,7 @@ class Worker:
         self._join("compute", until=deadline - reserve_s / 2)
         self._release([held for held in unfinished if held.outcome is Outcome.OPEN])
         self._join(*self._receivers(), until=deadline - reserve_s / 4)
-        self.sender.close()
+        self.sender.close(deadline - reserve_s / 5)
         self._join("sender", until=deadline)
         self.heartbeat.close()
         self.endpoint.close()
