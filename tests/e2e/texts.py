@@ -4,39 +4,15 @@ from __future__ import annotations
 
 import random
 
-WORDS = tuple(
-    [
-        "river",
-        "mountain",
-        "signal",
-        "harbour",
-        "engine",
-        "winter",
-        "market",
-        "letter",
-        "garden",
-        "window",
-        "bridge",
-        "copper",
-        "forest",
-        "number",
-        "silver",
-        "method",
-        "castle",
-        "orange",
-        "planet",
-        "thunder",
-        "village",
-        "machine",
-        "ocean",
-        "history",
-    ]
-)
+WORDS = """
+river mountain signal harbour engine winter market letter garden window bridge copper forest
+number silver method castle orange planet thunder village machine ocean history
+"""
 
 
 def a_text(seed: int, words: int) -> str:
     """Make a text of so many words, the same for the same seed."""
-    chosen = random.Random(seed).choices(WORDS, k=words)
+    chosen = random.Random(seed).choices(WORDS.split(), k=words)
     lines = [" ".join(chosen[i : i + 12]) + "." for i in range(0, words, 12)]
     return "\n\n".join(" ".join(lines[i : i + 6]) for i in range(0, len(lines), 6))
 

@@ -45,6 +45,12 @@ def up_command(
             envvar="DATABASE_URL",
         ),
     ] = None,
+    models_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of models. Default: models in the data directory.", envvar="MODELS_DIR"
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Embed workers.")] = 1,
     project: Annotated[
         Path | None, typer.Option(help="Root of the checkout, if it is not found by itself.")
@@ -65,6 +71,7 @@ def up_command(
     options = Options(
         root=projects.find(project),
         data_dir=data_dir,
+        models_dir=models_dir,
         port=port,
         fresh=fresh,
         endpoint_url=endpoint_url,

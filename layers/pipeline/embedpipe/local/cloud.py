@@ -35,6 +35,7 @@ class Options:
 
     root: Path
     data_dir: Path
+    models_dir: Path | None = None
     port: int = 8080
     fresh: bool = False
     endpoint_url: str | None = None
@@ -51,7 +52,7 @@ class LocalCloud:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._directory = DataDirectory(options.data_dir)
+        self._directory = DataDirectory(options.data_dir, options.models_dir)
         self._template = Template.load(options.root / "template.yaml")
         self._listening = listen(options.port)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"

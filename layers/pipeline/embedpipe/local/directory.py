@@ -21,12 +21,12 @@ DATA = ("postgres", "emulator", "logs", "endpoint.json", "passwords.json", "api_
 
 
 class DataDirectory:
-    """Paths and small files of a data directory."""
+    """Paths and small files of a data directory; models may lie elsewhere, to be shared."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, models: Path | None = None) -> None:
         self.path = path.expanduser().resolve()
         self.logs = self.path / "logs"
-        self.models = self.path / "models"
+        self.models = models.expanduser().resolve() if models else self.path / "models"
         self.postgres = self.path / "postgres"
         self.emulator = self.path / "emulator"
         self._endpoint = self.path / "endpoint.json"

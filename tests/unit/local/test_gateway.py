@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import httpx
+import pytest
+from embedpipe.local.errors import InvocationError, ThrottledError
+from embedpipe.local.gateway import Gateway
+
+from tests.unit.local.toys import FakeFunction
+
+FINE = {"statusCode": 200, "body": "fine"}
+
+
+def ask(function: FakeFunction, method: str, path: str, **options: Any) -> httpx.Response:
+    """Send one request to a gateway before a function."""
+    binary = options.pop("binary_media_types", [])
+    gateway = Gateway(function, binary_media_types=binary, max_waiting=options.pop("waiting", 8))
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(gateway.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here:80") as client:
+            return await client.request(method, path, **options)
+
+    try:
+        return asyncio.run(send())
+    finally:
+        gateway.close()
+
+
+def test_a_request_becomes_a_proxy_event() -> None:
+    function = FakeFunction(FINE)
+
+    ask(
+        function,
+        "POST",
+        "/api/v1/things?a=1&a=2&b=",
+        content="{}",
+        headers=[("X-API-KEY", "k"), ("Accept", "x"), ("Accept", "y")],
+    )
+
+    [event] = function.events
+    assert (event["httpMethod"], event["path"]) == ("POST", "/api/v1/things")
+    assert event["pathParameters"] == {"proxy": "api/v1/things"}
+    assert event["queryStringParameters"] == {"a": "2", "b": ""}
+    assert event["multiValueQueryStringParameters"] == {"a": ["1", "2"], "b": [""]}
+    assert event["multiValueHeaders"]["Accept"] == ["x", "y"]
+    assert event["headers"]["X-Api-Key"] == "k"
+    assert (event["body"], event["isBase64Encoded"]) == ("{}", False)
+    assert event["requestContext"]["stage"] == "live"
+    assert event["requestContext"]["identity"]["sourceIp"] == "127.0.0.1"
+
+
+def test_text_that_is_not_utf_8_is_replaced_as_api_gateway_does() -> None:
+    function = FakeFunction(FINE)
+
+    ask(function, "POST", "/", content=b"caf\xe9", headers={"content-type": "application/json"})
+
+    assert function.events[0]["body"] == "caf\N{REPLACEMENT CHARACTER}"
+    assert function.events[0]["isBase64Encoded"] is False
+
+
+def test_a_binary_media_type_travels_in_base64() -> None:
+    function = FakeFunction(FINE)
+
+    ask(
+        function,
+        "POST",
+        "/",
+        content=b"\x89PNG",
+        headers={"content-type": "image/png"},
+        binary_media_types=["image/*"],
+    )
+
+    assert base64.b64decode(function.events[0]["body"]) == b"\x89PNG"
+    assert function.events[0]["isBase64Encoded"] is True
+
+
+def test_a_proxy_response_becomes_a_response() -> None:
+    answer = {
+        "statusCode": 202,
+        "headers": {"Location": "/there", "Content-Type": "application/json"},
+        "multiValueHeaders": {"Set-Cookie": ["a=1", "b=2"]},
+        "body": base64.b64encode(b"\0\1").decode(),
+        "isBase64Encoded": True,
+    }
+
+    got = ask(FakeFunction(answer), "GET", "/")
+
+    assert (got.status_code, got.content) == (202, b"\0\1")
+    assert got.headers["location"] == "/there"
+    assert got.headers.get_list("set-cookie") == ["a=1", "b=2"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (InvocationError("ValueError", "no"), 502, "INTERNAL"),
+        (InvocationError("Sandbox.Timedout", "late"), 504, "TIMEOUT"),
+        (ThrottledError(), 503, "UNAVAILABLE"),
+        ({"body": "no status"}, 502, "INTERNAL"),
+        (None, 502, "INTERNAL"),
+        ("text", 502, "INTERNAL"),
+    ],
+)
+def test_a_function_that_does_not_answer_is_a_problem(answer: Any, status: int, code: str) -> None:
+    got = ask(FakeFunction(answer), "GET", "/")
+
+    assert (got.status_code, got.json()["code"]) == (status, code)
+    assert got.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("size", [6_291_456, 10_485_761])
+def test_a_body_over_a_limit_never_reaches_the_function(size: int) -> None:
+    function = FakeFunction()
+
+    got = ask(function, "POST", "/", content=b"x" * size)
+
+    assert (got.status_code, got.json()["code"]) == (413, "TOO_LARGE")
+    assert function.events == []
+
+
+def test_requests_over_the_bound_are_throttled() -> None:
+    got = ask(FakeFunction(FINE), "GET", "/", waiting=-1)
+
+    assert (got.status_code, got.headers["retry-after"]) == (429, "1")
