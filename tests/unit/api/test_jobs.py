@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-from embedpipe.api.requests import StatusName
+from embedpipe.api.fields import StatusName
 from embedpipe.domain.jobs import JobStatus
 from embedpipe.messages import ChunkRequested, decode
 
@@ -68,6 +68,15 @@ def test_any_other_text_is_content(content: str) -> None:
     [version] = client.database.rows("document_versions")
     stored = version["content"] or client.blobs.objects[version["content_uri"]].decode()
     assert stored == content
+
+
+def test_a_whole_number_may_have_a_decimal_point() -> None:
+    client = Client()
+
+    answer = client.submit(priority=7.0, chunking={"size": 64.0, "overlap": 8})
+
+    assert answer.status == 202
+    assert client.database.rows("jobs")[0]["priority"] == 7
 
 
 def test_large_content_goes_to_the_object_store_under_tenant_and_digest() -> None:

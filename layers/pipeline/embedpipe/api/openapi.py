@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from functools import cache
 from http import HTTPStatus
@@ -15,20 +14,14 @@ from pydantic.json_schema import models_json_schema
 from embedpipe.api.answers import Readiness
 from embedpipe.api.auth import HEADER
 from embedpipe.api.codes import CODES
+from embedpipe.api.openapi_parameters import parameters
 from embedpipe.api.operations import BASE_PATH, JSON, Operation
 from embedpipe.api.problems import MEDIA_TYPE, Problem
-from embedpipe.api.requests import COLLECTION_PATTERN
 from embedpipe.api.table import OPERATIONS
 
 API_VERSION = "1.0.0"
 REF = "#/components/schemas/{model}"
 
-_PATH_SCHEMAS: dict[str, dict[str, Any]] = {
-    "job_id": {"type": "string", "format": "uuid"},
-    "collection": {"type": "string", "pattern": COLLECTION_PATTERN},
-    "document_id": {"type": "string", "minLength": 1, "maxLength": 256},
-    "name": {"type": "string"},
-}
 _ERRORS = {
     HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8.",
     HTTPStatus.UNAUTHORIZED: "The API key is missing or wrong.",
@@ -109,7 +102,7 @@ def _operation(operation: Operation, refs: Any) -> dict[str, Any]:
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": (operation.handler.__doc__ or "").strip(),
-        "parameters": _parameters(operation),
+        "parameters": parameters(operation),
         "responses": _responses(operation, refs),
     }
     if operation.body is not None:
@@ -118,27 +111,6 @@ def _operation(operation: Operation, refs: Any) -> dict[str, Any]:
     if operation.is_public:
         described["security"] = []
     return described
-
-
-def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _PATH_SCHEMAS[name]}
-        for name in re.findall(r"{(\w+)}", operation.path)
-    ]
-    for name, schema in operation.query.model_json_schema().get("properties", {}).items():
-        parameters.append({"name": name, "in": "query", "required": False, "schema": schema})
-    if operation.is_idempotent_by_key:
-        parameters.append(
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": False,
-                "description": "The same key with the same request gives the first answer again; "
-                "with another request 409.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-            }
-        )
-    return parameters
 
 
 def _responses(operation: Operation, refs: Any) -> dict[str, Any]:

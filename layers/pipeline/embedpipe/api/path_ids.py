@@ -6,7 +6,7 @@ import re
 
 from pydantic_core import PydanticCustomError
 
-from embedpipe.api.requests import COLLECTION_PATTERN, document_id
+from embedpipe.api.fields import COLLECTION_PATTERN, document_id
 from embedpipe.errors import InvalidInputError, NotFoundError
 
 _COLLECTION = re.compile(COLLECTION_PATTERN)
