@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from tests.e2e.client import Client
@@ -83,6 +85,17 @@ def test_five_megabytes_are_accepted_cut_and_cancelled(client: Client, collectio
     assert job["progress"]["chunks_total"] > 1000
     assert cancelled.status_code == 200
     assert client.statistics(collection)["chunks"] == 0
+
+
+@pytest.mark.parametrize("document_id", ["a b:c", "100%", "100%25", "ümläut-日本", "q?x=1&y#z"])
+def test_a_document_is_read_by_any_id(client: Client, collection: str, document_id: str) -> None:
+    client.submit(collection, "Some text.", document_id)
+
+    path = f"/collections/{collection}/documents/{quote(document_id, safe='')}"
+    answer = client.request("GET", path)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["document_id"] == document_id
 
 
 @pytest.mark.parametrize(

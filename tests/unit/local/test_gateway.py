@@ -53,6 +53,17 @@ def test_a_request_becomes_a_proxy_event() -> None:
     assert event["requestContext"]["identity"]["sourceIp"] == "127.0.0.1"
 
 
+def test_a_path_stays_encoded_and_its_parameters_do_not() -> None:
+    function = FakeFunction(FINE)
+
+    ask(function, "GET", "/api/v1/100%25%20caf%C3%A9?x=%2F")
+
+    [event] = function.events
+    assert event["path"] == "/api/v1/100%25%20caf%C3%A9"
+    assert event["pathParameters"] == {"proxy": "api/v1/100% café"}
+    assert event["queryStringParameters"] == {"x": "/"}
+
+
 def test_text_that_is_not_utf_8_is_replaced_as_api_gateway_does() -> None:
     function = FakeFunction(FINE)
 

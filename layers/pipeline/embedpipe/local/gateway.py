@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
 from starlette.applications import Starlette
@@ -121,7 +121,8 @@ async def _read(request: Request) -> bytes | None:
 
 def proxy_event(request: Request, body: bytes, binary_media_types: Sequence[str]) -> dict[str, Any]:
     """Give a request the form of API Gateway's REST proxy event, payload version 1.0."""
-    path = request.url.path
+    # As it was sent, percent-encoding kept; only the path parameters are decoded.
+    path = request.scope["raw_path"].decode("latin-1").partition("?")[0]
     headers = _headers(request)
     query = parse_qsl(request.url.query, keep_blank_values=True)
     is_binary = _is_binary(request.headers.get("content-type", ""), binary_media_types)
@@ -134,7 +135,7 @@ def proxy_event(request: Request, body: bytes, binary_media_types: Sequence[str]
         "multiValueHeaders": headers,
         "queryStringParameters": dict(query) or None,
         "multiValueQueryStringParameters": _grouped(query) or None,
-        "pathParameters": {"proxy": path.lstrip("/")} if path != "/" else None,
+        "pathParameters": {"proxy": unquote(path.lstrip("/"))} if path != "/" else None,
         "stageVariables": None,
         "requestContext": _context(request, path),
         "body": text if body else None,

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from embedpipe.cli import main as cli
+from embedpipe.cli.client import Api
+from embedpipe.cli.main import GROUPS
+from typer.testing import CliRunner
+
+from tests.unit.cli.fake_api import FakeApi
+
+HIT = {
+    "document_id": "tea.md",
+    "heading_path": ["Tea"],
+    "score": 0.91,
+    "text": "Green tea\nis steeped [briefly].",
+}
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+    """What the verbs talk to."""
+    fake = FakeApi()
+
+    def connect(url: str | None, data_dir: Path) -> Api:
+        return fake.client()
+
+    for verb in ("ingest", "search", "jobs"):
+        monkeypatch.setattr(f"embedpipe.cli.{verb}.connect", connect)
+    return fake
+
+
+def run(*arguments: str) -> Any:
+    """Run a verb."""
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def test_every_verb_has_help() -> None:
+    for verb in ("up", "ingest", "search", "jobs", "doctor"):
+        shown = run(verb, "--help")
+        assert (shown.exit_code, "Usage" in shown.output) == (0, True)
+
+
+def test_ingest_prints_what_became_of_the_documents(api: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "b.md").write_text("# text")
+    (tmp_path / "c.bin").write_bytes(b"\0")
+
+    plain = run("ingest", str(tmp_path), "-m", "from=test")
+    as_json = json.loads(run("ingest", str(tmp_path), "--json").output)
+
+    posted = [json.loads(r.content) for r in api.requests if r.method == "POST"]
+    assert plain.exit_code == 0
+    assert "skipped: 1 binary" in plain.output
+    assert "2 documents, 4 chunks, 14 tokens" in plain.output
+    assert {body["document_id"]: body["content_type"] for body in posted} == {
+        "a.txt": "text/plain",
+        "b.md": "text/markdown",
+    }
+    assert posted[0]["metadata"] == {"from": "test"}
+    assert (as_json["documents"], as_json["skipped"]) == (2, {"binary": 1})
+
+
+def test_ingest_exits_1_when_a_document_failed(api: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    api.fail = {"a.txt": "POISON_CHUNK"}
+
+    done = run("ingest", str(tmp_path))
+
+    assert done.exit_code == 1
+    assert "failed: 1 POISON_CHUNK" in done.output
+
+
+def test_search_prints_hits_and_exits_1_without_any(api: FakeApi) -> None:
+    api.answers = [
+        httpx.Response(200, json={"results": [HIT]}),
+        httpx.Response(200, json={"results": []}),
+    ]
+
+    found = run("search", "how hot?", "--filter", "a=b", "--top-k", "3")
+    empty = run("search", "nothing")
+
+    asked = json.loads(api.requests[0].content)
+    assert asked == {"query": "how hot?", "top_k": 3, "filter": {"a": "b"}}
+    assert "0.910" in found.output
+    assert "tea.md > Tea" in found.output
+    assert "[briefly]" in found.output
+    assert (found.exit_code, empty.exit_code) == (0, 1)
+
+
+def test_a_filter_that_is_no_pair_is_wrong_usage(api: FakeApi) -> None:
+    done = run("search", "x", "--filter", "nonsense")
+
+    assert done.exit_code == 2
+    assert "is not key=value" in done.output
+
+
+def test_without_a_key_the_verbs_say_where_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SINGLE_USER_API_KEY", raising=False)
+
+    done = run("jobs", "--data-dir", str(tmp_path))
+
+    assert done.exit_code == 2
+    assert "embedpipe up" in done.output
+
+
+def test_errors_are_one_line_and_say_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["embedpipe", "up", "--project", str(tmp_path)])
+
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+
+    said = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert "--project" in said
+
+
+def test_groups_are_mounted_by_name() -> None:
+    assert "models" in GROUPS
+    assert "verify" in run("models", "--help").output
