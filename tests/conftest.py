@@ -37,11 +37,9 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def postgres_name(postgres_server: PostgresServer) -> Iterator[str]:
-    """A database of the test's own, migrated, with the tenants `acme` and `globex`."""
-    name = postgres_server.create_database()
-    yield name
-    postgres_server.drop_database(name)
+def postgres_name(postgres_server: PostgresServer) -> str:
+    """A migrated, empty database; a module that changes the schema overrides this with its own."""
+    return postgres_server.shared_database()
 
 
 @pytest.fixture
@@ -91,7 +89,8 @@ class Backend:
     """One implementation of the database ports, and ways to look behind it.
 
     `maintenance` is the same database in the role that sweeps; `rows` gives all rows of a table;
-    `expire_claims` lets the claims of all outbox rows run out.
+    `expire_claims` lets the claims of all outbox rows run out; `same_moment` gives all jobs one
+    time of creation.
     """
 
     name: str
@@ -100,6 +99,7 @@ class Backend:
     rows: Callable[[str], list[dict[str, Any]]]
     expire_claims: Callable[[], None]
     create_key: Callable[[str, str], str]
+    same_moment: Callable[[], None]
 
 
 class _Clock:
@@ -120,7 +120,20 @@ def _memory_backend() -> Backend:
     database = MemoryDatabase(clock=clock)
     for tenant_id in TENANTS:
         database.create_tenant(tenant_id, MODEL)
-    return Backend("memory", database, database, database.rows, clock.move, database.create_key)
+
+    def same_moment() -> None:
+        for job in database._state.jobs.values():
+            job.created_at = datetime(2026, 1, 1, tzinfo=UTC)
+
+    return Backend(
+        "memory",
+        database,
+        database,
+        database.rows,
+        clock.move,
+        database.create_key,
+        same_moment,
+    )
 
 
 def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
@@ -135,6 +148,10 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
         with psycopg.connect(owner) as connection:
             connection.execute("UPDATE outbox SET claimed_until = now() - interval '1 second'")
 
+    def same_moment() -> None:
+        with psycopg.connect(owner) as connection:
+            connection.execute("UPDATE jobs SET created_at = '2026-01-01T00:00:00Z'")
+
     return Backend(
         "postgres",
         request.getfixturevalue("postgres_database"),
@@ -142,6 +159,7 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
         lambda table: read_table(owner, table),
         expire_claims,
         maintenance.tenants.create_key,
+        same_moment,
     )
 
 

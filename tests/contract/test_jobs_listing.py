@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from embedpipe.domain.jobs import Job, JobStatus
@@ -11,6 +12,9 @@ from embedpipe.errors import InvalidInputError
 from embedpipe.ports import Database
 
 from tests.builders import MODEL, a_stored_job, admit
+
+if TYPE_CHECKING:
+    from tests.conftest import Backend
 
 
 def _all_pages(database: Database, limit: int, **filters: object) -> list[list[Job]]:
@@ -43,6 +47,16 @@ def test_pages_give_every_job_once(database: Database, limit: int) -> None:
     assert set(listed) == ids
     assert all(len(page) == limit for page in pages[:-1])
     assert pages[-1]
+
+
+def test_jobs_of_one_moment_are_paged_by_id(backend: Backend) -> None:
+    ids = [admit(backend.database, document_id=f"doc-{at}").job_id for at in range(7)]
+    backend.same_moment()
+
+    pages = _all_pages(backend.database, 2)
+
+    listed = [job.job_id for page in pages for job in page]
+    assert listed == sorted(ids, reverse=True)
 
 
 def test_a_listing_goes_on_when_jobs_arrive_meanwhile(database: Database) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from embedpipe.domain.jobs import BatchRef, JobError, JobRef, JobStatus
@@ -186,7 +186,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN.keys())
 def test_a_message_that_does_not_match_the_job_has_no_effect(
-    backend: Backend, change: dict[str, str]
+    backend: Backend, change: dict[str, Any]
 ) -> None:
     database = backend.database
     queued = admit(database, document_id="queued")

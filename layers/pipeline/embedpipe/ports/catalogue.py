@@ -107,7 +107,10 @@ class Documents(Protocol):
         ...
 
     def delete(self, tenant_id: str, collection: str, document_id: str) -> Document:
-        """Hide one from search and cancel its jobs with code DOCUMENT_DELETED. Idempotent."""
+        """Hide one from search and cancel its jobs with code DOCUMENT_DELETED. Idempotent.
+
+        A version admitted afterwards brings the document back when it is published.
+        """
         ...
 
     def restore(self, tenant_id: str, collection: str, document_id: str) -> Document:
@@ -153,7 +156,8 @@ class Vectors(Protocol):
         NotFoundError
             COLLECTION_NOT_FOUND.
         InvalidInputError
-            DIMENSION_MISMATCH: the vector has not the collection's dimensions.
+            DIMENSION_MISMATCH: the vector has not the collection's dimensions. BAD_VECTOR: it is
+            not finite, or all zeros.
         """
         ...
 

@@ -135,6 +135,7 @@ class Jobs(Protocol):
     ) -> bool:
         """Write chunks, batches (`pending`) and outbox rows, and set the job `embedding`.
 
+        Without a batch there is nothing to wait for: the empty version is published at once.
         False, and nothing written, when the job is no longer `queued` or `chunking` in this epoch.
         """
         ...
@@ -148,8 +149,8 @@ class Jobs(Protocol):
 
         `vectors` is float32, little-endian, row after row, one row per chunk of the batch. In one
         transaction: vectors upserted, batch `stored`, job `storing`; and when no batch of the job
-        is pending: job `succeeded`, the version becomes the document's visible one, the chunks and
-        vectors of every other version go.
+        is pending: job `succeeded`, the version becomes the document's visible one unless a newer
+        one is, a deleted document is back, the chunks and vectors of every older version go.
 
         False, and nothing written, when the fence says it is not wanted or the batch is stored.
 
@@ -157,6 +158,8 @@ class Jobs(Protocol):
         ------
         ModelMismatchError, DimensionMismatchError
             Not what the collection holds; or the byte length does not fit the batch.
+        BadVectorError
+            A value is not finite, or a vector is all zeros.
         """
         ...
 

@@ -21,7 +21,11 @@ ROLES = ("embedpipe_app", "embedpipe_maintenance")
 @contextmanager
 def owner_connection(conninfo: str) -> Iterator[Connection]:
     """Connect as the owner, outside the pool; each statement commits by itself."""
-    waiting = make_conninfo(conninfo, connect_timeout=5, options="-c lock_timeout=30s")
+    try:
+        waiting = make_conninfo(conninfo, connect_timeout=5, options="-c lock_timeout=30s")
+    except psycopg.ProgrammingError:
+        # The message of the driver would quote it, password and all.
+        raise InvalidInputError("the database URL is not valid", field="database_url") from None
     with (
         translate_errors(),
         psycopg.connect(waiting, autocommit=True, row_factory=dict_row) as connection,

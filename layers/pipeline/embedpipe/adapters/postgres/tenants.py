@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +12,11 @@ from psycopg import errors
 
 from embedpipe.adapters.postgres.collections import insert_collection
 from embedpipe.adapters.postgres.sessions import Connection, Sessions
-from embedpipe.errors import NotFoundError
+from embedpipe.errors import InvalidInputError, NotFoundError
 from embedpipe.ports import ModelInfo
 from embedpipe.sql import statement
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,15 @@ class PostgresTenants:
     def create(
         self, tenant_id: str, tier: str, model: ModelInfo, *, actor: str = "operator"
     ) -> bool:
-        """Make a tenant with its collection `default`; False when both were there."""
+        """Make a tenant with its collection `default`; False when both were there.
+
+        Raises
+        ------
+        InvalidInputError
+            The name is not 1 to 63 lower-case letters, digits, - and _.
+        """
+        if not _NAME.fullmatch(tenant_id):
+            raise InvalidInputError("the name of a tenant is a-z, 0-9, - and _", field="tenant_id")
         key = {"tenant_id": tenant_id, "tier": tier}
         with self._sessions.transaction(tenant_id) as connection:
             made = connection.execute(statement("tenants", "insert"), key).rowcount == 1

@@ -1,0 +1,231 @@
+"""Migrations on a real server: forward, back, verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from embedpipe.adapters.postgres.migrations import migrate, rollback, set_password
+from embedpipe.adapters.postgres.verification import verify
+from embedpipe.errors import ConflictError, InvalidInputError, StoreUnavailableError
+from embedpipe.sql import migrations
+
+if TYPE_CHECKING:
+    from tests.postgres import PostgresServer
+
+# Everything that makes a schema: columns, keys and checks, indexes, policies, rights, functions.
+CATALOGUE = """
+SELECT 'column', table_name, column_name, data_type || ' ' || is_nullable || ' '
+       || coalesce(column_default, '') || ' ' || coalesce(collation_name, '')
+FROM information_schema.columns WHERE table_schema = 'public'
+UNION ALL
+SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL
+SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL
+SELECT 'policy', tablename, policyname,
+       roles::text || cmd || coalesce(qual, '') || coalesce(with_check, '')
+FROM pg_policies WHERE schemaname = 'public'
+UNION ALL
+SELECT 'table', relname, relkind::text,
+       relrowsecurity::text || relforcerowsecurity::text || coalesce(relacl::text, '')
+FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+UNION ALL
+SELECT 'function', proname, '', prosrc FROM pg_proc p
+WHERE pronamespace = 'public'::regnamespace
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'trigger', tgrelid::regclass::text, tgname, pg_get_triggerdef(oid)
+FROM pg_trigger WHERE NOT tgisinternal
+ORDER BY 1, 2, 3, 4
+"""
+
+
+@pytest.fixture
+def postgres_name(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database of the test's own: its schema changes."""
+    name = postgres_server.create_database()
+    yield name
+    postgres_server.drop_database(name)
+
+
+def catalogue(conninfo: str) -> list[tuple[str, ...]]:
+    with psycopg.connect(conninfo) as connection:
+        return connection.execute(CATALOGUE).fetchall()
+
+
+def run(conninfo: str, *statements: str) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_migrating_twice_has_one_effect(owner_conninfo: str) -> None:
+    before = catalogue(owner_conninfo)
+
+    assert migrate(owner_conninfo) == []
+    assert catalogue(owner_conninfo) == before
+
+
+def test_back_and_forth_gives_the_same_schema(owner_conninfo: str) -> None:
+    before = catalogue(owner_conninfo)
+
+    undone = rollback(owner_conninfo, 0)
+    between = catalogue(owner_conninfo)
+    redone = migrate(owner_conninfo)
+
+    assert [m.version for m in undone] == [m.version for m in reversed(migrations())]
+    assert redone == list(migrations())
+    assert {row[1] for row in between if row[0] == "table"} == {"schema_migrations"}
+    assert not [row for row in between if row[0] in ("function", "trigger", "policy")]
+    assert catalogue(owner_conninfo) == before
+    assert verify(owner_conninfo) == []
+
+
+def test_each_migration_can_be_undone_by_itself(owner_conninfo: str) -> None:
+    rollback(owner_conninfo, 0)
+    states = [catalogue(owner_conninfo)]
+    for migration in migrations():
+        migrate(owner_conninfo, to=migration.version)
+        states.append(catalogue(owner_conninfo))
+
+    for migration in reversed(migrations()):
+        states.pop()
+        rollback(owner_conninfo, migration.version - 1)
+        assert catalogue(owner_conninfo) == states[-1]
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    assert [m.version for m in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_two_who_migrate_at_once_do_it_once(owner_conninfo: str) -> None:
+    rollback(owner_conninfo, 0)
+
+    with ThreadPoolExecutor(3) as threads:
+        done = list(threads.map(lambda _: migrate(owner_conninfo), range(3)))
+
+    assert sorted(len(applied) for applied in done) == [0, 0, len(migrations())]
+    assert verify(owner_conninfo) == []
+
+
+def test_a_migrated_database_has_no_findings(owner_conninfo: str) -> None:
+    assert verify(owner_conninfo) == []
+
+
+def test_an_empty_database_is_pending(postgres_server: PostgresServer) -> None:
+    postgres_server.execute("CREATE DATABASE untouched")
+    try:
+        findings = verify(postgres_server.conninfo("untouched"))
+    finally:
+        postgres_server.drop_database("untouched")
+
+    assert {finding.check for finding in findings} == {"pending_migration", "vector_version"}
+
+
+def test_a_migration_that_was_edited_is_found_and_refused(owner_conninfo: str) -> None:
+    run(owner_conninfo, "UPDATE schema_migrations SET sha256 = 'other' WHERE version = 1")
+
+    assert [finding.check for finding in verify(owner_conninfo)] == ["changed_migration"]
+    with pytest.raises(ConflictError) as caught:
+        migrate(owner_conninfo)
+    assert caught.value.code == "MIGRATION_CHANGED"
+
+
+def test_a_migration_of_a_later_release_is_found(owner_conninfo: str) -> None:
+    run(
+        owner_conninfo,
+        "INSERT INTO schema_migrations (version, name, sha256) VALUES (9999, 'future', 'x')",
+    )
+
+    [finding] = verify(owner_conninfo)
+
+    assert (finding.check, finding.subject) == ("unknown_migration", "9999_future")
+
+
+FAULTS = {
+    "unforced_tables": "ALTER TABLE jobs NO FORCE ROW LEVEL SECURITY",
+    "unfiltered_policies": "CREATE POLICY wide ON jobs TO embedpipe_app USING (true)",
+    "tenantless_keys": "ALTER TABLE jobs ADD CONSTRAINT one_job UNIQUE (job_id)",
+    "definer_code": "CREATE VIEW every_job AS SELECT * FROM jobs",
+}
+
+
+@pytest.mark.parametrize(("check", "statement"), FAULTS.items())
+def test_a_hole_in_the_isolation_is_found(owner_conninfo: str, check: str, statement: str) -> None:
+    run(owner_conninfo, statement)
+
+    assert check in {finding.check for finding in verify(owner_conninfo)}
+
+
+@pytest.mark.parametrize("right", ["BYPASSRLS", "SUPERUSER", "CREATEROLE"])
+def test_a_role_that_is_too_mighty_is_found(owner_conninfo: str, right: str) -> None:
+    run(owner_conninfo, f"ALTER ROLE embedpipe_app {right}")
+    try:
+        findings = verify(owner_conninfo)
+    finally:
+        run(owner_conninfo, f"ALTER ROLE embedpipe_app NO{right}")
+
+    assert [(f.check, f.subject) for f in findings] == [("mighty_roles", "embedpipe_app")]
+
+
+def test_a_terminal_status_is_never_left_whoever_writes(
+    owner_conninfo: str, postgres_database: object
+) -> None:
+    run(
+        owner_conninfo,
+        """INSERT INTO documents (tenant_id, collection, document_id)
+           VALUES ('acme', 'default', 'doc')""",
+        """INSERT INTO document_versions (tenant_id, collection, document_id, version, content,
+               content_sha256, content_bytes, content_type, chunk_size, chunk_overlap, chunk_unit)
+           VALUES ('acme', 'default', 'doc', 1, 'x', 'x', 1, 'text/plain', 10, 0, 'chars')""",
+        """INSERT INTO jobs (tenant_id, job_id, collection, document_id, version, status,
+               finished_at)
+           VALUES ('acme', '00000000-0000-0000-0000-000000000001', 'default', 'doc', 1,
+               'cancelled', now())""",
+    )
+
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
+        run(owner_conninfo, "UPDATE jobs SET status = 'queued', finished_at = NULL")
+
+    assert caught.value.diag.constraint_name == "jobs_keep_terminal"
+    run(owner_conninfo, "UPDATE jobs SET status = 'queued', finished_at = NULL, epoch = epoch + 1")
+
+
+def test_a_password_is_stored_as_a_verifier(owner_conninfo: str) -> None:
+    set_password(owner_conninfo, "embedpipe_app", "correct horse battery")
+
+    with psycopg.connect(owner_conninfo) as connection:
+        row = connection.execute(
+            "SELECT rolpassword FROM pg_authid WHERE rolname = 'embedpipe_app'"
+        ).fetchone()
+    assert row is not None
+    assert row[0].startswith("SCRAM-SHA-256$")
+    assert "horse" not in row[0]
+
+
+@pytest.mark.parametrize(
+    ("role", "password"),
+    [("postgres", "correct horse battery"), ("embedpipe_app", "short"), ("embedpipe_app", "")],
+)
+def test_other_roles_and_short_passwords_are_refused(
+    owner_conninfo: str, role: str, password: str
+) -> None:
+    with pytest.raises(InvalidInputError):
+        set_password(owner_conninfo, role, password)
+
+
+def test_a_url_that_is_not_valid_is_not_quoted() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        migrate("postgresql://user:sesame@host:port/x?y")
+
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_server_that_is_away_is_unavailable() -> None:
+    with pytest.raises(StoreUnavailableError):
+        migrate("postgresql://x@127.0.0.1:1/x")
