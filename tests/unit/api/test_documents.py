@@ -92,3 +92,17 @@ def test_a_flag_is_true_or_false(flag: str) -> None:
     answer = Client().send("GET", DOCUMENTS, query=f"include_deleted={flag}")
 
     assert (answer.status, answer.json["code"]) == (422, "WRONG_TYPE")
+
+
+def test_put_and_post_of_the_same_document_are_the_same_request() -> None:
+    client = Client()
+    posted = client.send(
+        "POST",
+        "/embeddings/jobs",
+        {"content": "One.", "document_id": "guide-1"},
+        Idempotency_Key="k-1",
+    )
+
+    put = client.send("PUT", DOCUMENTS + "/guide-1", {"content": "One."}, Idempotency_Key="k-1")
+
+    assert (put.status, put.json) == (202, posted.json)
