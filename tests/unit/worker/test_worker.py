@@ -35,6 +35,30 @@ def test_vectors_are_those_of_the_model_in_the_order_of_the_chunks() -> None:
     assert bench.held == 0
 
 
+class Small(FakeEmbedder):
+    """A device with memory for so many tokens."""
+
+    def embed(self, token_ids: Sequence[Sequence[int]]) -> Any:
+        if len(token_ids) * max(map(len, token_ids)) > 64:
+            self.calls.append([list(ids) for ids in token_ids])
+            raise MemoryError
+        return super().embed(token_ids)
+
+
+def test_passes_become_smaller_when_memory_is_short_and_nothing_fails() -> None:
+    bench = Bench(embedder=Small(), settings=some_settings(EMBED_MAX_BATCH_TOKENS=256))
+    bench.submit(*[f"text {n}" for n in range(64)])
+    bench.worker.drain()
+    failed_first = bench.counts["failed_passes"]
+
+    bench.submit(*[f"more {n}" for n in range(64)])
+    bench.worker.drain()
+
+    assert failed_first > 0
+    assert bench.counts["failed_passes"] == failed_first
+    assert bench.counts["done"] == 2
+
+
 def test_exactly_the_poison_and_malformed_messages_fail() -> None:
     bench = Bench(embedder=FakeEmbedder(poison_ids=[token("poison")]))
     good = [bench.submit(f"text {n}", f"another text {n}") for n in range(40)]

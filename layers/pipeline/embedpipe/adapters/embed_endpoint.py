@@ -27,7 +27,7 @@ class HttpQueryEmbedder:
     url
         Base URL, such as http://127.0.0.1:8081.
     timeout_s
-        For the connection and the answer together.
+        For the connection and for each wait for a part of the answer, together.
     """
 
     def __init__(self, url: str, *, token: str | None = None, timeout_s: float = 10.0) -> None:
@@ -64,11 +64,10 @@ class HttpQueryEmbedder:
                 redirect=False,
                 preload_content=False,
             )
-            try:
-                data: bytes = response.read(_LARGEST_ANSWER_BYTES + 1)
-            finally:
-                response.drain_conn()
-                response.release_conn()
+            data: bytes = response.read(_LARGEST_ANSWER_BYTES + 1)
+            if len(data) > _LARGEST_ANSWER_BYTES:
+                response.close()
+            response.release_conn()
         if response.status != 200:
             raise _unavailable(f"the embedder answers {response.status}")
         if len(data) > _LARGEST_ANSWER_BYTES:

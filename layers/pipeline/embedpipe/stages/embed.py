@@ -11,6 +11,7 @@ from embedpipe.domain.tokens import unpack
 from embedpipe.errors import (
     BadVectorError,
     ModelMismatchError,
+    PermanentError,
     PoisonChunkError,
     TransientError,
 )
@@ -63,8 +64,8 @@ def embed_each(
     Returns
     -------
     For each input its vector, shape (dimensions,), float32, or the error that it is to fail with:
-    PoisonChunkError, BadVectorError, or a TransientError where even one input alone had not enough
-    memory.
+    PoisonChunkError or what permanent error the model gave instead, BadVectorError, or a
+    TransientError where even one input alone had not enough memory.
     """
     results: list[Floats | Exception] = [PoisonChunkError() for _ in inputs]
     parts = [range(len(inputs))]
@@ -76,17 +77,16 @@ def embed_each(
             raise
         # A Rust panic derives from BaseException.
         except BaseException as error:  # noqa: BLE001
-            is_memory = _is_memory_error(error)
-            if is_memory:
+            if _is_memory_error(error):
                 on_memory_error()
             if len(part) > 1:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
-            elif is_memory:
-                results[part[0]] = TransientError("no memory to compute", code="OUT_OF_MEMORY")
-            continue
-        for i, vector in zip(part, _checked(vectors), strict=True):
-            results[i] = vector
+            else:
+                results[part[0]] = _alone(error)
+        else:
+            for i, vector in zip(part, _checked(vectors), strict=True):
+                results[i] = vector
     return results
 
 
@@ -138,6 +138,13 @@ def _checked(vectors: Floats) -> list[Floats | Exception]:
     norms = (vectors * vectors).sum(axis=1)
     good = (norms > 0) & (norms < inf)
     return [vector if ok else BadVectorError() for vector, ok in zip(vectors, good, strict=True)]
+
+
+def _alone(error: BaseException) -> Exception:
+    """Give what an input fails with that failed alone."""
+    if _is_memory_error(error):
+        return TransientError("no memory to compute", code="OUT_OF_MEMORY")
+    return error if isinstance(error, PermanentError) else PoisonChunkError()
 
 
 def _is_memory_error(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedpipe.domain.batching import plan_batches
-from embedpipe.errors import EmbedderUnavailableError, PoisonChunkError
+from embedpipe.errors import EmbedderUnavailableError, PermanentError, PoisonChunkError
 from embedpipe.stages.embed import Ids, embed_each
 from embedpipe.worker.context import Context
 from embedpipe.worker.device import Device
@@ -130,7 +130,7 @@ class Engine:
             run=self._run,
             on_memory_error=self._shrink,
         )
-        if any(isinstance(result, PoisonChunkError) for result in results):
+        if any(isinstance(result, PermanentError) for result in results):
             self._check_device()
         for (held, row), result in zip(chunks, results, strict=True):
             self._place(held, row, result)
