@@ -46,11 +46,21 @@ def test_clearing_keeps_models_and_what_is_not_ours(tmp_path: Path) -> None:
     for name in ("models", "postgres", "emulator", "photos"):
         (tmp_path / name).mkdir()
     directory.api_key()
+    directory.port("emulator")
     directory.write_endpoint({"url": "x"})
 
     directory.clear()
 
-    assert {path.name for path in tmp_path.iterdir()} == {"models", "photos"}
+    assert {path.name for path in tmp_path.iterdir()} == {"models", "photos", "ports.json"}
+
+
+def test_a_directory_that_is_not_ours_is_not_cleared(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+
+    with pytest.raises(LocalCloudError, match="not made by"):
+        DataDirectory(tmp_path).clear()
+
+    assert (tmp_path / "logs").exists()
 
 
 def test_a_password_is_made_once_per_role(tmp_path: Path) -> None:

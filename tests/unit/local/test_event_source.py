@@ -4,7 +4,8 @@ from typing import Any, cast
 
 import pytest
 from embedpipe.local.errors import InvocationError
-from embedpipe.local.event_source import Poller, failed_ids, record, within_limit
+from embedpipe.local.event_source import Poller
+from embedpipe.local.sqs_event import failed_ids, record, within_limit
 from embedpipe.local.template import EventSource
 
 from tests.unit.local.toys import FakeFunction

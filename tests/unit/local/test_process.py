@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from embedpipe.local.guard import end, is_running, read_watched
-from embedpipe.local.process import Child, Guard, Keeper
+from embedpipe.local.keeper import Keeper
+from embedpipe.local.process import Child, Guard
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP

@@ -8,7 +8,8 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from embedpipe.local.environment import Function, Pool
+from embedpipe.local.environment import Function
+from embedpipe.local.pool import Pool
 from embedpipe.local.process import Guard
 
 

@@ -92,21 +92,13 @@ class Api:
         UnreachableError
             Nothing answers.
         """
-        waited_s, breaks = 0.0, 0
         repeatable = method == "GET" or "Idempotency-Key" in (headers or {})
+        waited_s = 0.0
         while True:
-            try:
-                answer = self._client.request(
-                    method, path, json=json, params=params, headers=headers
-                )
-            except httpx.ConnectError:
-                raise UnreachableError(self.url) from None
-            except httpx.TransportError:
-                breaks += 1
-                if not repeatable or breaks > 3:
-                    raise UnreachableError(self.url) from None
-                self._sleep(0.5 * breaks)
-                continue
+            request = self._client.build_request(
+                method, path, json=json, params=params, headers=headers
+            )
+            answer = self._send(request, attempts=4 if repeatable else 1)
             if answer.is_success:
                 return answer.json() if answer.content else None
             if answer.status_code not in _BUSY or waited_s >= self._patience_s:
@@ -114,6 +106,17 @@ class Api:
             pause_s = min(_retry_after_s(answer), self._patience_s)
             waited_s += pause_s
             self._sleep(pause_s)
+
+    def _send(self, request: httpx.Request, attempts: int) -> httpx.Response:
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._client.send(request)
+            except httpx.ConnectError:
+                break
+            except httpx.TransportError:
+                if attempt < attempts:
+                    self._sleep(0.5 * attempt)
+        raise UnreachableError(self.url)
 
     def submit(self, document: dict[str, Any], idempotency_key: str) -> dict[str, Any]:
         """Post a document; give the admitted job."""

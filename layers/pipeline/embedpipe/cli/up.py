@@ -24,37 +24,45 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 90.0
 
 
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port of the API on 127.0.0.1; 0 takes any.")
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Remove what was stored before. Models are kept.")
+]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="SQS and S3 that run elsewhere, such as LocalStack.", envvar="AWS_ENDPOINT_URL"
+    ),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="PostgreSQL with pgvector that runs elsewhere, as its owner.", envvar="DATABASE_URL"
+    ),
+]
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of models. Default: models in the data directory.", envvar="MODELS_DIR"
+    ),
+]
+Workers = Annotated[int, typer.Option(min=1, max=16, help="Embed workers.")]
+Project = Annotated[
+    Path | None, typer.Option(help="Root of the checkout, if it is not found by itself.")
+]
+
+
 def up_command(
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the API on 127.0.0.1; 0 takes any.")
-    ] = 8080,
+    port: Port = 8080,
     data_dir: DataDir = DEFAULT_DATA_DIR,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Remove what was stored before. Models are kept.")
-    ] = False,
-    endpoint_url: Annotated[
-        str | None,
-        typer.Option(
-            help="SQS and S3 that run elsewhere, such as LocalStack.", envvar="AWS_ENDPOINT_URL"
-        ),
-    ] = None,
-    database_url: Annotated[
-        str | None,
-        typer.Option(
-            help="PostgreSQL with pgvector that runs elsewhere, as its owner.",
-            envvar="DATABASE_URL",
-        ),
-    ] = None,
-    models_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of models. Default: models in the data directory.", envvar="MODELS_DIR"
-        ),
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Embed workers.")] = 1,
-    project: Annotated[
-        Path | None, typer.Option(help="Root of the checkout, if it is not found by itself.")
-    ] = None,
+    fresh: Fresh = False,
+    endpoint_url: EndpointUrl = None,
+    database_url: DatabaseUrl = None,
+    models_dir: ModelsDir = None,
+    workers: Workers = 1,
+    project: Project = None,
 ) -> None:
     """Start the whole cloud: API, queues, functions, embed worker, database. No Docker.
 

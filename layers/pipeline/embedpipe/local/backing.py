@@ -13,8 +13,9 @@ from embedpipe.local import databases, emulator
 from embedpipe.local.directory import DataDirectory
 from embedpipe.local.emulator import Emulator
 from embedpipe.local.errors import LocalCloudError
+from embedpipe.local.keeper import Keeper
 from embedpipe.local.postgres import Postgres
-from embedpipe.local.process import Guard, Keeper
+from embedpipe.local.process import Guard
 from embedpipe.local.template import Template
 from embedpipe.local.variables import Addresses
 

@@ -17,9 +17,11 @@ from typing import Any
 from embedpipe.local.backing import Backing
 from embedpipe.local.directory import DataDirectory
 from embedpipe.local.errors import InvocationError, LocalCloudError
-from embedpipe.local.functions import API, Functions, Server, Workers, listen
+from embedpipe.local.functions import API, Functions, Workers
 from embedpipe.local.gateway import Gateway
-from embedpipe.local.process import Guard, Keeper
+from embedpipe.local.keeper import Keeper
+from embedpipe.local.process import Guard
+from embedpipe.local.server import Server, listen
 from embedpipe.local.template import Template
 
 logger = logging.getLogger(__name__)

@@ -16,6 +16,8 @@ from typing import Any
 
 from embedpipe.local.errors import LocalCloudError
 
+# Every start writes it: by this a data directory is known.
+MARK = "ports.json"
 # Models are kept by `--fresh`: they are the same for everybody and slow to make.
 DATA = ("postgres", "emulator", "logs", "endpoint.json", "passwords.json", "api_key")
 
@@ -54,7 +56,18 @@ class DataDirectory:
             yield
 
     def clear(self) -> None:
-        """Remove what was stored, but not the models. Hold the lock."""
+        """Remove what was stored, but not the models. Hold the lock.
+
+        Raises
+        ------
+        LocalCloudError
+            The directory has such files, and no local cloud has put them there.
+        """
+        if not (self.path / MARK).exists() and any((self.path / name).exists() for name in DATA):
+            raise LocalCloudError(
+                f"{self.path} was not made by a local cloud, and --fresh would remove files in it",
+                "give a --data-dir of its own",
+            )
         for name in DATA:
             path = self.path / name
             if path.is_dir() and not path.is_symlink():
@@ -96,7 +109,7 @@ class DataDirectory:
 
     def port(self, name: str) -> int:
         """Give a free port on loopback: the one of the last run if it is still free."""
-        path = self.path / "ports.json"
+        path = self.path / MARK
         known = _read_json(path)
         with contextlib.suppress(OSError, OverflowError, TypeError):
             if name in known:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import uvicorn
-
 from embedpipe.local import variables
 from embedpipe.local.emulator import client
-from embedpipe.local.environment import Function, Pool
-from embedpipe.local.errors import LocalCloudError
+from embedpipe.local.environment import Function
 from embedpipe.local.event_source import Poller
-from embedpipe.local.gateway import Gateway
-from embedpipe.local.process import Child, Guard, Keeper
+from embedpipe.local.keeper import Keeper
+from embedpipe.local.pool import Pool
+from embedpipe.local.process import Child, Guard
 from embedpipe.local.scheduler import Scheduler
 from embedpipe.local.template import FunctionTemplate, Template
 from embedpipe.local.variables import Addresses
@@ -162,54 +158,3 @@ class Workers:
         """Wait for them, and kill those that do not end."""
         for child in self.children:
             child.stop()
-
-
-class Server:
-    """The gateway's HTTP server, in a thread of its own."""
-
-    def __init__(self, gateway: Gateway, listening: socket.socket) -> None:
-        self._gateway = gateway
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                gateway.app,
-                access_log=False,
-                lifespan="off",
-                log_level="warning",
-                timeout_graceful_shutdown=5,
-                server_header=False,
-            )
-        )
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listening],), name="gateway", daemon=True
-        )
-
-    def start(self) -> None:
-        """Start to serve."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Let requests in progress end, for a few seconds, and stop."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(10.0)
-        self._gateway.close()
-
-
-def listen(port: int) -> socket.socket:
-    """Take the port on loopback before anything starts; 0 takes any.
-
-    Raises
-    ------
-    LocalCloudError
-        Another process listens there.
-    """
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(("127.0.0.1", port))
-        listening.listen(128)
-    except OSError as exc:
-        listening.close()
-        message = f"port {port} on 127.0.0.1 cannot be used: {exc.strerror}"
-        raise LocalCloudError(message, "choose another with --port, or --port 0 for any") from None
-    return listening

@@ -1,0 +1,62 @@
+"""The gateway's HTTP server on loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import uvicorn
+
+from embedpipe.local.errors import LocalCloudError
+from embedpipe.local.gateway import Gateway
+
+
+class Server:
+    """The gateway's HTTP server, in a thread of its own."""
+
+    def __init__(self, gateway: Gateway, listening: socket.socket) -> None:
+        self._gateway = gateway
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                gateway.app,
+                access_log=False,
+                lifespan="off",
+                log_level="warning",
+                timeout_graceful_shutdown=5,
+                server_header=False,
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listening],), name="gateway", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let requests in progress end, for a few seconds, and stop."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(10.0)
+        self._gateway.close()
+
+
+def listen(port: int) -> socket.socket:
+    """Take the port on loopback before anything starts; 0 takes any.
+
+    Raises
+    ------
+    LocalCloudError
+        Another process listens there.
+    """
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+        listening.listen(128)
+    except OSError as exc:
+        listening.close()
+        message = f"port {port} on 127.0.0.1 cannot be used: {exc.strerror}"
+        raise LocalCloudError(message, "choose another with --port, or --port 0 for any") from None
+    return listening
