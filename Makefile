@@ -61,7 +61,7 @@ e2e: $(VENV)/.dev $(MODEL) ## Tests of the whole pipeline from outside
 	$(BIN)/python -m pytest tests/e2e
 
 bench: $(VENV)/.dev $(MODEL) ## Measure the pipeline; tables here, JSON in bench/results/
-	$(BIN)/python bench/pipeline.py
+	$(BIN)/python -m bench.pipeline
 
 template: $(SAM_VENV)/.ready ## Check template.yaml with cfn-lint and the SAM CLI
 	$(SAM_VENV)/bin/cfn-lint template.yaml

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from embedpipe.adapters.tokenizer import ModelsDirectory
 from embedpipe.domain.batching import plan_batches
@@ -52,7 +53,7 @@ def best(models_dir: Path, model_id: str, texts: Sequence[str]) -> Bare:
     return min(runs, key=lambda run: run.seconds)
 
 
-def _run(session: onnxruntime.InferenceSession, ids: Sequence[list[int]], budget: int) -> Bare:
+def _run(session: onnxruntime.InferenceSession, ids: Sequence[Sequence[int]], budget: int) -> Bare:
     plan = plan_batches([len(row) for row in ids], max_tokens=budget, overhead_tokens=16)
     feeds = [_pad([ids[i] for i in batch]) for batch in plan]
     session.run(None, feeds[0])
@@ -63,7 +64,7 @@ def _run(session: onnxruntime.InferenceSession, ids: Sequence[list[int]], budget
     return Bare(len(ids), sum(len(row) for row in ids), seconds, budget)
 
 
-def _pad(rows: Sequence[list[int]]) -> dict[str, np.ndarray]:
+def _pad(rows: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
     longest = max(len(row) for row in rows)
     input_ids = np.zeros((len(rows), longest), dtype=np.int64)
     mask = np.zeros_like(input_ids)

@@ -177,7 +177,9 @@ def maintenance() -> MaintenanceServices:
     }
     return MaintenanceServices(
         database=_database(settings),
-        queues={name: _queue(name, url, settings.max_message_bytes) for name, url in urls.items()},
+        queues={
+            name: _queue(name, url, settings.max_message_bytes, blobs) for name, url in urls.items()
+        },
         settings=settings,
     )
 
