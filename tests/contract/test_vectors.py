@@ -173,7 +173,7 @@ def test_a_query_without_direction_is_refused(database: Database, value: float) 
     with pytest.raises(InvalidInputError) as caught:
         database.vectors.search("acme", "default", [value] * 3)
 
-    assert caught.value.code == "BAD_VECTOR"
+    assert caught.value.code == "ZERO_VECTOR"
 
 
 def test_readers_never_see_two_versions_or_half_of_one(database: Database) -> None:

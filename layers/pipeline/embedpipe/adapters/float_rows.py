@@ -43,11 +43,11 @@ def check_query(vector: Sequence[float], dimensions: int) -> None:
     Raises
     ------
     InvalidInputError
-        DIMENSION_MISMATCH, or BAD_VECTOR when it is not finite or all zeros.
+        DIMENSION_MISMATCH, or ZERO_VECTOR when it is not finite or all zeros.
     """
     if len(vector) != dimensions:
         raise InvalidInputError(
             f"the collection holds vectors of {dimensions} dimensions", code="DIMENSION_MISMATCH"
         )
     if not all(map(math.isfinite, vector)) or not any(vector):
-        raise InvalidInputError("the query vector has no direction", code="BAD_VECTOR")
+        raise InvalidInputError("the query vector has no direction", code="ZERO_VECTOR")

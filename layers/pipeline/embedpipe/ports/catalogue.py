@@ -156,7 +156,7 @@ class Vectors(Protocol):
         NotFoundError
             COLLECTION_NOT_FOUND.
         InvalidInputError
-            DIMENSION_MISMATCH: the vector has not the collection's dimensions. BAD_VECTOR: it is
+            DIMENSION_MISMATCH: the vector has not the collection's dimensions. ZERO_VECTOR: it is
             not finite, or all zeros.
         """
         ...

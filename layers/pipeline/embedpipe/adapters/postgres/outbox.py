@@ -34,17 +34,13 @@ class PostgresOutboxRows:
 
         A crash of the server may bring rows back: they are sent again, to no effect.
         """
-        by_tenant: dict[str, list[OutboxRow]] = defaultdict(list)
+        keys: dict[tuple[str, str], list[str]] = defaultdict(list)
         for row in rows:
-            by_tenant[row.tenant_id].append(row)
-        for tenant_id, of_tenant in by_tenant.items():
-            columns = {
-                "tenant_id": tenant_id,
-                "queues": [row.queue for row in of_tenant],
-                "keys": [row.key for row in of_tenant],
-            }
+            keys[row.tenant_id, row.queue].append(row.key)
+        for (tenant_id, queue), of_queue in keys.items():
+            parameters = {"tenant_id": tenant_id, "queue": queue, "keys": of_queue}
             with self._sessions.transaction(tenant_id, durable=False) as connection:
-                connection.execute(statement("outbox", "remove"), columns)
+                connection.execute(statement("outbox", "remove"), parameters)
 
     def claim(self, limit: int = 100, claim_s: int = 30) -> list[OutboxRow]:
         """See `ports.OutboxRows.claim`."""

@@ -23,20 +23,29 @@ FROM unnest(%(batch_nos)b::integer[], %(chunk_froms)b::integer[], %(chunk_counts
     AS b (batch_no, chunk_from, chunk_count)
 
 -- pending --
--- Those of the given batches whose vectors are still wanted.
+-- Those of the given batches whose vectors are still wanted, each looked up by its key.
 SELECT w.position
 FROM unnest(
     %(job_ids)b::uuid[], %(epochs)b::integer[], %(collections)b::text[], %(document_ids)b::text[],
     %(versions)b::integer[], %(batch_nos)b::integer[]
 ) WITH ORDINALITY AS w (job_id, epoch, collection, document_id, version, batch_no, position)
-JOIN jobs j
-    ON j.tenant_id = %(tenant_id)s
-   AND (j.job_id, j.epoch, j.collection, j.document_id, j.version)
-     = (w.job_id, w.epoch, w.collection, w.document_id, w.version)
-   AND j.status IN ('embedding', 'storing')
-JOIN batches b
-    ON (b.tenant_id, b.job_id, b.epoch, b.batch_no) = (j.tenant_id, j.job_id, j.epoch, w.batch_no)
-   AND b.state = 'pending'
+CROSS JOIN LATERAL (
+    SELECT
+    FROM jobs j
+    WHERE j.tenant_id = %(tenant_id)s
+      AND (j.job_id, j.epoch, j.collection, j.document_id, j.version)
+        = (w.job_id, w.epoch, w.collection, w.document_id, w.version)
+      AND j.status IN ('embedding', 'storing')
+    OFFSET 0
+) j
+CROSS JOIN LATERAL (
+    SELECT
+    FROM batches b
+    WHERE b.tenant_id = %(tenant_id)s
+      AND (b.job_id, b.epoch, b.batch_no) = (w.job_id, w.epoch, w.batch_no)
+      AND b.state = 'pending'
+    OFFSET 0
+) b
 
 -- spend_attempt --
 -- Count a failed attempt of a batch; its job is locked.

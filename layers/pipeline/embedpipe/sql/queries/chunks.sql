@@ -45,41 +45,56 @@ WHERE tenant_id = %(tenant_id)s
 
 -- search --
 -- The nearest chunks of visible versions. One statement, so one snapshot: never two versions of a
--- document, never a part of one.
+-- document, never a part of one. OFFSET 0 keeps a lookup by key a lookup, see `tune_search`.
 WITH nearest AS (
-    SELECT e.document_id, e.version, e.chunk_index, v.metadata,
-        e.embedding <=> %(vector)s AS distance
-    FROM embeddings e
-    JOIN documents d
-        ON (d.tenant_id, d.collection, d.document_id, d.current_version)
-         = (e.tenant_id, e.collection, e.document_id, e.version)
-       AND d.deleted_at IS NULL
-    JOIN document_versions v
-        ON (v.tenant_id, v.collection, v.document_id, v.version)
-         = (e.tenant_id, e.collection, e.document_id, e.version)
-    WHERE e.tenant_id = %(tenant_id)s
-      AND e.collection = %(collection)s
+    SELECT e.document_id, e.version, e.chunk_index, e.embedding <=> %(vector)s AS distance
+    FROM documents d
+    JOIN embeddings e
+        ON (e.tenant_id, e.collection, e.document_id, e.version)
+         = (d.tenant_id, d.collection, d.document_id, d.current_version)
+    WHERE d.tenant_id = %(tenant_id)s
+      AND d.collection = %(collection)s
+      AND d.deleted_at IS NULL
       AND e.fingerprint = %(fingerprint)s
       AND e.kind = 'chunk'
-      AND (%(filter)s::jsonb IS NULL OR v.metadata @> %(filter)s::jsonb)
+      AND (%(filter)s::jsonb IS NULL OR EXISTS (
+          SELECT
+          FROM document_versions v
+          WHERE (v.tenant_id, v.collection, v.document_id, v.version)
+              = (d.tenant_id, d.collection, d.document_id, d.current_version)
+            AND v.metadata @> %(filter)s::jsonb))
       AND (%(min_score)s::float8 IS NULL
            OR 1 - (e.embedding <=> %(vector)s) >= %(min_score)s::float8)
     ORDER BY distance, e.document_id, e.chunk_index
     LIMIT %(top_k)s
 )
 SELECT n.document_id, n.version, n.chunk_index, c.text, c.start_offset, c.end_offset,
-    1 - n.distance AS score, c.heading_path, n.metadata
+    1 - n.distance AS score, c.heading_path, v.metadata
 FROM nearest n
-JOIN chunks c
-    ON c.tenant_id = %(tenant_id)s
-   AND c.collection = %(collection)s
-   AND (c.document_id, c.version, c.chunk_index) = (n.document_id, n.version, n.chunk_index)
+CROSS JOIN LATERAL (
+    SELECT c.text, c.start_offset, c.end_offset, c.heading_path
+    FROM chunks c
+    WHERE c.tenant_id = %(tenant_id)s
+      AND c.collection = %(collection)s
+      AND (c.document_id, c.version, c.chunk_index) = (n.document_id, n.version, n.chunk_index)
+    OFFSET 0
+) c
+CROSS JOIN LATERAL (
+    SELECT v.metadata
+    FROM document_versions v
+    WHERE v.tenant_id = %(tenant_id)s
+      AND v.collection = %(collection)s
+      AND (v.document_id, v.version) = (n.document_id, n.version)
+    OFFSET 0
+) v
 ORDER BY n.distance, n.document_id, n.chunk_index
 
 -- tune_search --
 -- How an HNSW index is searched, should the planner choose one; where pgvector can (from 0.8 on),
--- it goes on until enough rows pass the filters.
+-- it goes on until enough rows pass the filters. And no nested loops over whole tables: on tables
+-- that were never analyzed the planner takes a tenant's rows for one, and the loops get quadratic.
 SELECT set_config('hnsw.ef_search', %(ef_search)s, true),
+    set_config('enable_nestloop', 'off', true),
     CASE
         WHEN string_to_array(extversion, '.')::integer[] >= '{0,8}'
         THEN set_config('hnsw.iterative_scan', 'relaxed_order', true)

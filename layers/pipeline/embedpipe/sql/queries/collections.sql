@@ -48,10 +48,14 @@ SELECT
        AND j.status IN ('queued', 'chunking', 'embedding', 'storing')) AS jobs_in_progress
 FROM collections k
 CROSS JOIN LATERAL (
-    SELECT count(*) AS chunks, coalesce(sum(c.tokens), 0)::int8 AS tokens
+    SELECT coalesce(sum(c.chunks), 0)::int8 AS chunks, coalesce(sum(c.tokens), 0)::int8 AS tokens
     FROM documents d
-    JOIN chunks c ON (c.tenant_id, c.collection, c.document_id, c.version)
-                   = (d.tenant_id, d.collection, d.document_id, d.current_version)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS chunks, sum(c.tokens) AS tokens
+        FROM chunks c
+        WHERE (c.tenant_id, c.collection, c.document_id, c.version)
+            = (d.tenant_id, d.collection, d.document_id, d.current_version)
+    ) c
     WHERE (d.tenant_id, d.collection) = (k.tenant_id, k.collection)
       AND d.deleted_at IS NULL
 ) c

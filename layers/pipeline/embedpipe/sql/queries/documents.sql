@@ -3,9 +3,13 @@
 SELECT d.collection, d.document_id, d.current_version AS version, d.latest_version, v.metadata,
     v.content_type, v.content_sha256, c.chunks, d.created_at, d.updated_at, d.deleted_at
 FROM documents d
-JOIN document_versions v
-    ON (v.tenant_id, v.collection, v.document_id, v.version)
-     = (d.tenant_id, d.collection, d.document_id, coalesce(d.current_version, d.latest_version))
+CROSS JOIN LATERAL (
+    SELECT v.metadata, v.content_type, v.content_sha256
+    FROM document_versions v
+    WHERE (v.tenant_id, v.collection, v.document_id, v.version)
+        = (d.tenant_id, d.collection, d.document_id, coalesce(d.current_version, d.latest_version))
+    OFFSET 0
+) v
 CROSS JOIN LATERAL (
     SELECT count(*) AS chunks
     FROM chunks c
@@ -21,9 +25,13 @@ WHERE d.tenant_id = %(tenant_id)s
 SELECT d.collection, d.document_id, d.current_version AS version, d.latest_version, v.metadata,
     v.content_type, v.content_sha256, c.chunks, d.created_at, d.updated_at, d.deleted_at
 FROM documents d
-JOIN document_versions v
-    ON (v.tenant_id, v.collection, v.document_id, v.version)
-     = (d.tenant_id, d.collection, d.document_id, coalesce(d.current_version, d.latest_version))
+CROSS JOIN LATERAL (
+    SELECT v.metadata, v.content_type, v.content_sha256
+    FROM document_versions v
+    WHERE (v.tenant_id, v.collection, v.document_id, v.version)
+        = (d.tenant_id, d.collection, d.document_id, coalesce(d.current_version, d.latest_version))
+    OFFSET 0
+) v
 CROSS JOIN LATERAL (
     SELECT count(*) AS chunks
     FROM chunks c

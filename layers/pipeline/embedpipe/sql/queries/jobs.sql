@@ -82,10 +82,17 @@ SELECT job_id
 FROM stopped
 
 -- read --
--- One job as a reader sees it.
+-- One job as a reader sees it. OFFSET 0 keeps a lookup by key a lookup: on tables that were never
+-- analyzed the planner else takes all rows of a tenant for one, and joins them in a loop.
 SELECT j.*, v.metadata, s.chunks_stored
 FROM jobs j
-JOIN document_versions v USING (tenant_id, collection, document_id, version)
+CROSS JOIN LATERAL (
+    SELECT v.metadata
+    FROM document_versions v
+    WHERE (v.tenant_id, v.collection, v.document_id, v.version)
+        = (j.tenant_id, j.collection, j.document_id, j.version)
+    OFFSET 0
+) v
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(b.chunk_count), 0)::integer AS chunks_stored
     FROM batches b
@@ -98,7 +105,13 @@ WHERE j.tenant_id = %(tenant_id)s
 -- A page of jobs, newest first, after a given one.
 SELECT j.*, v.metadata, s.chunks_stored
 FROM jobs j
-JOIN document_versions v USING (tenant_id, collection, document_id, version)
+CROSS JOIN LATERAL (
+    SELECT v.metadata
+    FROM document_versions v
+    WHERE (v.tenant_id, v.collection, v.document_id, v.version)
+        = (j.tenant_id, j.collection, j.document_id, j.version)
+    OFFSET 0
+) v
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(b.chunk_count), 0)::integer AS chunks_stored
     FROM batches b

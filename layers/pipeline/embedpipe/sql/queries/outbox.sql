@@ -8,10 +8,10 @@ ON CONFLICT DO NOTHING
 
 -- remove --
 -- Messages that their queue has accepted.
-DELETE FROM outbox o
-USING unnest(%(queues)b::text[], %(keys)b::text[]) AS s (queue, message_key)
-WHERE o.tenant_id = %(tenant_id)s
-  AND (o.queue, o.message_key) = (s.queue, s.message_key)
+DELETE FROM outbox
+WHERE tenant_id = %(tenant_id)s
+  AND queue = %(queue)s
+  AND message_key = ANY (%(keys)s)
 
 -- claim --
 -- Take messages that nobody sent in time, oldest first, past those that another sweep holds.
