@@ -44,6 +44,10 @@ class Client:
         """Send anything."""
         return self._http.request(method, path, **options)
 
+    def is_healthy(self) -> bool:
+        """Say whether everything that requests need answers."""
+        return self.request("GET", "/embeddings/health").status_code == 200
+
     def create_collection(self) -> str:
         """Make a collection of the test's own."""
         name = f"c-{uuid4().hex[:12]}"
@@ -156,9 +160,16 @@ class Queues:
 
     def count(self, queue: str) -> int:
         """Count messages, those in flight included."""
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        return sum(self._counts(queue))
+
+    def in_flight(self, queue: str) -> int:
+        """Count messages that somebody has received and not settled."""
+        return self._counts(queue)[1]
+
+    def _counts(self, queue: str) -> list[int]:
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         got = self._sqs.get_queue_attributes(QueueUrl=self._urls[queue], AttributeNames=names)
-        return sum(int(got["Attributes"][name]) for name in names)
+        return [int(got["Attributes"][name]) for name in names]
 
     def wait_until_empty(self, queues: Iterable[str]) -> None:
         """Wait until nothing waits or is in flight."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
+from embedpipe.adapters.secrets import conninfo, secret_or
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.settings import (
     ApiSettings,
@@ -87,7 +85,7 @@ def api() -> Services:
     from embedpipe.api.services import Services
 
     settings = ApiSettings.from_environment()
-    key = _secret_or(settings.single_user_api_key, settings.single_user_api_key_secret_arn)
+    key = secret_or(settings.single_user_api_key, settings.single_user_api_key_secret_arn)
     settings = settings.model_copy(update={"single_user_api_key": key})
     blobs = _blobs(settings.content_bucket)
     return Services(
@@ -140,7 +138,7 @@ def embed() -> EmbedServices:
         embedder=embedder,
         policy=_policy(settings),
         settings=settings.model_copy(
-            update={"http_token": _secret_or(settings.http_token, settings.http_secret_arn)}
+            update={"http_token": secret_or(settings.http_token, settings.http_secret_arn)}
         ),
     )
 
@@ -195,18 +193,6 @@ def _database(settings: DatabaseSettings) -> PostgresDatabase:
     )
 
 
-def conninfo(settings: DatabaseSettings) -> str:
-    """Give the connection URL: DATABASE_URL as it is, or one made from the secret."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    secret = _secret(settings.database_secret_arn or "", as_json=True)
-    user, password = quote(secret["username"], safe=""), quote(secret["password"], safe="")
-    return (
-        f"postgresql://{user}:{password}@{settings.database_host}:{settings.database_port}"
-        f"/{quote(settings.database_name, safe='')}?sslmode={settings.sslmode}"
-    )
-
-
 def _queue(
     stage: str,
     url: str,
@@ -245,7 +231,7 @@ def _query_embedder(settings: ApiSettings) -> QueryEmbedder | None:
         return None
     from embedpipe.adapters.embed_endpoint import HttpQueryEmbedder
 
-    token = _secret_or(settings.query_embedder_token, settings.query_embedder_secret_arn)
+    token = secret_or(settings.query_embedder_token, settings.query_embedder_secret_arn)
     return HttpQueryEmbedder(
         settings.query_embedder_url,
         token=token.get_secret_value() if token else None,
@@ -255,15 +241,3 @@ def _query_embedder(settings: ApiSettings) -> QueryEmbedder | None:
 
 def _policy(settings: RetrySettings) -> RetryPolicy:
     return RetryPolicy(settings.max_retries, settings.backoff_base_s, settings.backoff_cap_s)
-
-
-def _secret_or(value: SecretStr | None, arn: str | None) -> SecretStr | None:
-    if value is not None or arn is None:
-        return value
-    return SecretStr(_secret(arn))
-
-
-def _secret(arn: str, *, as_json: bool = False) -> Any:
-    from aws_lambda_powertools.utilities import parameters
-
-    return parameters.get_secret(arn, transform="json" if as_json else None, max_age=3600)

@@ -17,6 +17,7 @@ from tests.sqs_events import LambdaContext, event
 SETTINGS = {
     "DATABASE_URL": "postgresql://unused",
     "CHUNK_QUEUE_URL": "chunk",
+    "CONTENT_BUCKET": "content",
     "EMBED_QUEUE_URL": "embed",
     "STORE_QUEUE_URL": "store",
 }
