@@ -247,6 +247,21 @@ def test_two_thousand_messages_never_hold_more_than_the_buffer_and_one_receive()
     assert bench.counts["passes"] < 200
 
 
+def test_heavy_messages_are_received_as_far_as_there_is_room() -> None:
+    bench = Bench(settings=some_settings(EMBED_BUFFER_TOKENS=2048))
+    for _ in range(20):
+        bench.submit(*["a text of some twenty words " * 4] * 32)
+    bench.worker.receiver.step(0.0)
+    while bench.held:
+        bench.worker.engine.step()
+        bench.worker.sender.step()
+
+    received = bench.worker.receiver.step(0.0)
+
+    assert 1 < received < 10
+    assert bench.worker.context.holdings.weight <= 2048
+
+
 def test_what_is_not_ours_is_settled_as_a_passing_failure() -> None:
     def broken(_: str) -> str:
         raise ZeroDivisionError

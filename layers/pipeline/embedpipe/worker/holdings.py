@@ -37,6 +37,7 @@ class Holdings:
         self._held: dict[int, Held] = {}
         self._batches: dict[BatchRef, Held] = {}
         self._weight = 0
+        self._seen = self._seen_weight = 0
         self._changed = Condition()
 
     @property
@@ -53,6 +54,12 @@ class Holdings:
         """Wait until more may be received."""
         with self._changed:
             return self._changed.wait_for(lambda: self._weight < self._limit, timeout_s)
+
+    def room_for(self, at_most: int) -> int:
+        """Say how many messages, 1 or more, fit as large as those before them were on average."""
+        with self._changed:
+            mean = self._seen_weight // self._seen if self._seen else 1
+            return max(1, min(at_most, (self._limit - self._weight) // max(mean, 1)))
 
     def take(self, received: Sequence[Received], at: float) -> list[Held]:
         """Hold deliveries received at that time."""
@@ -84,6 +91,7 @@ class Holdings:
                 self._remove(held)
                 return False
             self._batches[batch] = held
+            self._seen, self._seen_weight = self._seen + 1, self._seen_weight + weight
             self._weight += weight - held.weight
             held.weight, held.token_ids, held.missing = weight, token_ids, len(token_ids)
             return True

@@ -74,7 +74,9 @@ class Receiver:
             Nothing was received.
         """
         started = self._clock()
-        received = self._inbox.receive(max_messages=_MAX_MESSAGES, wait_s=wait_s)
+        received = self._inbox.receive(
+            max_messages=self._holdings.room_for(_MAX_MESSAGES), wait_s=wait_s
+        )
         if not received:
             return 0
         now = self._clock()
