@@ -126,7 +126,7 @@ class Postgres:
 
     def _end_leftover(self) -> None:
         """Stop a server on this directory that outlived the one who started it."""
-        import psutil
+        import psutil  # type: ignore[import-untyped]
 
         lock = self._directory / "postmaster.pid"
         with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
