@@ -69,12 +69,12 @@ def test_a_body_is_ascii_only(message: Message) -> None:
 
 
 def test_characters_that_the_queue_refuses_are_escaped() -> None:
-    message = a_chunk_request(document_id="a\x00\x0b\ufffeb")
+    message = a_chunk_request(document_id="a\x01\x0b\ufffeb")
 
     body = message.encode()
 
     assert body.isprintable()
-    assert decode(ChunkRequested, body).document_id == "a\x00\x0b\ufffeb"
+    assert decode(ChunkRequested, body).document_id == "a\x01\x0b\ufffeb"
 
 
 def test_a_message_names_its_job_and_batch() -> None:
@@ -93,6 +93,20 @@ def test_every_message_gets_an_operation_and_a_time_of_its_own() -> None:
     assert first.created_at.tzinfo is not None
 
 
+@pytest.mark.parametrize("field", ["batch_no", "chunk_from"])
+def test_a_batch_that_the_database_cannot_count_is_refused(field: str) -> None:
+    with pytest.raises(MalformedMessageError, match=field):
+        decode(EmbedRequested, changed(an_embed_request(), **{field: 2**31}))
+
+
+def test_a_field_name_that_the_database_cannot_keep_is_escaped() -> None:
+    with pytest.raises(MalformedMessageError) as caught:
+        decode(ChunkRequested, changed(a_chunk_request(), **{"extra\x00": 1}))
+
+    assert "\\x00" in caught.value.message
+    assert caught.value.message.isprintable()
+
+
 @pytest.mark.parametrize(
     ("overrides", "field"),
     [
@@ -102,7 +116,12 @@ def test_every_message_gets_an_operation_and_a_time_of_its_own() -> None:
         ({"job_id": "SECRET"}, "job_id"),
         ({"epoch": 0}, "epoch"),
         ({"epoch": "SECRET"}, "epoch"),
+        ({"epoch": 2**31}, "epoch"),
+        ({"document_version": 2**31}, "document_version"),
         ({"tenant_id": ""}, "tenant_id"),
+        ({"tenant_id": "a\x00"}, "tenant_id"),
+        ({"collection": "\x00"}, "collection"),
+        ({"document_id": "a\n\x00b"}, "document_id"),
         ({"document_id": "SECRET" * 50}, "document_id"),
         ({"created_at": "2026-01-02T03:04:05"}, "created_at"),
     ],

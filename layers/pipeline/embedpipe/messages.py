@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,6 +13,11 @@ from embedpipe.domain.tokens import TokenBlock as TokenBlock
 from embedpipe.errors import MalformedMessageError
 
 SCHEMA_PATH = "/api/v1/schemas/{name}.json"
+
+#: The database knows no larger integer and no U+0000: a message that has one names no job of ours,
+#: and must not become an error of the database that fails its neighbours.
+_MAX_INTEGER = 2**31 - 1
+_Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 
 
 def _schema_url(name: str) -> str:
@@ -34,12 +39,12 @@ class Message(BaseModel):
     schema_url: str
     operation_id: str = Field(default_factory=lambda: uuid4().hex, max_length=64)
     created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
-    tenant_id: str = Field(min_length=1, max_length=64)
+    tenant_id: _Text = Field(min_length=1, max_length=64)
     job_id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
-    epoch: int = Field(ge=1)
-    collection: str = Field(min_length=1, max_length=64)
-    document_id: str = Field(min_length=1, max_length=256)
-    document_version: int = Field(ge=1)
+    epoch: int = Field(ge=1, le=_MAX_INTEGER)
+    collection: _Text = Field(min_length=1, max_length=64)
+    document_id: _Text = Field(min_length=1, max_length=256)
+    document_version: int = Field(ge=1, le=_MAX_INTEGER)
     traceparent: str | None = Field(default=None, max_length=55)
 
     @property
@@ -67,8 +72,8 @@ class ChunkRequested(Message):
 
 
 class _Batch(Message):
-    batch_no: int = Field(ge=0)
-    chunk_from: int = Field(ge=0)
+    batch_no: int = Field(ge=0, le=_MAX_INTEGER)
+    chunk_from: int = Field(ge=0, le=_MAX_INTEGER)
     chunk_count: int = Field(ge=1, le=1000)
     model_id: str = Field(min_length=1, max_length=128)
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -139,7 +144,12 @@ def decode(model: type[M], body: str) -> M:
         return model.model_validate_json(body)
     except ValidationError as exc:
         problems = "; ".join(
-            f"{'.'.join(str(part)[:40] for part in error['loc']) or 'body'}: {error['type']}"
+            f"{'.'.join(_printable(part) for part in error['loc']) or 'body'}: {error['type']}"
             for error in exc.errors(include_input=False, include_url=False)[:5]
         )
         raise MalformedMessageError(f"message does not match its schema: {problems}") from None
+
+
+def _printable(part: int | str) -> str:
+    """Shorten a name that a stranger chose; the database, for one, takes no U+0000."""
+    return ascii(str(part)[:40])[1:-1]
