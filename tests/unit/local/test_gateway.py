@@ -64,13 +64,34 @@ def test_a_path_stays_encoded_and_its_parameters_do_not() -> None:
     assert event["queryStringParameters"] == {"x": "/"}
 
 
-def test_text_that_is_not_utf_8_is_replaced_as_api_gateway_does() -> None:
+def test_text_that_is_not_utf_8_is_refused_and_not_changed() -> None:
     function = FakeFunction(FINE)
 
-    ask(function, "POST", "/", content=b"caf\xe9", headers={"content-type": "application/json"})
+    got = ask(
+        function, "POST", "/", content=b"caf\xe9", headers={"content-type": "application/json"}
+    )
 
-    assert function.events[0]["body"] == "caf\N{REPLACEMENT CHARACTER}"
-    assert function.events[0]["isBase64Encoded"] is False
+    assert got.status_code == 400
+    assert (got.json()["code"], got.json()["field"]) == ("MALFORMED_REQUEST", "body")
+    assert function.events == []
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "ODD"])
+def test_an_odd_method_is_answered_with_a_problem(method: str) -> None:
+    got = ask(FakeFunction(FINE), method, "/api/v1/things")
+
+    assert (got.status_code, got.json()["code"]) == (405, "METHOD_NOT_ALLOWED")
+    assert got.headers["content-type"] == "application/problem+json"
+    assert "POST" in got.headers["allow"]
+
+
+def test_headers_above_api_gateways_limit_are_refused() -> None:
+    function = FakeFunction(FINE)
+
+    got = ask(function, "GET", "/", headers={"X-Large": "x" * 10_240})
+
+    assert (got.status_code, got.json()["code"]) == (431, "HEADERS_TOO_LARGE")
+    assert function.events == []
 
 
 def test_a_binary_media_type_travels_in_base64() -> None:

@@ -10,17 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from embedpipe.local.bodies import Bodies, BodyError
 from embedpipe.local.errors import InvocationError, ThrottledError
 from embedpipe.local.proxy_event import proxy_event, response, size_bytes
 
 logger = logging.getLogger(__name__)
 
-# API Gateway's limit on a body, Lambda's on an event.
-BODY_LIMIT_BYTES = 10_485_760
+# API Gateway's limit on all headers together, Lambda's on an event.
+HEADERS_LIMIT_BYTES = 10_240
 EVENT_LIMIT_BYTES = 6_291_456
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -41,8 +43,8 @@ class Gateway:
     Parameters
     ----------
     binary_media_types
-        Content types whose bodies travel in base64; all others travel as text, and what is not
-        UTF-8 in them is replaced, as API Gateway does.
+        Content types whose bodies travel in base64; all others travel as text. API Gateway replaces
+        what is not UTF-8 in them; here it is refused, since a document must not change on its way.
     """
 
     def __init__(
@@ -51,35 +53,50 @@ class Gateway:
         *,
         binary_media_types: Sequence[str] = (),
         max_waiting: int = 64,
+        bodies: Bodies | None = None,
     ) -> None:
         self._function = function
         self._binary = list(binary_media_types)
         self._limit = function.max_concurrency + max_waiting
         self._in_flight = 0
+        self._bodies = bodies or Bodies()
         self._threads = ThreadPoolExecutor(function.max_concurrency, "gateway")
-        self.app = Starlette(routes=[Route("/{path:path}", self._handle, methods=METHODS)])
+        self.app = Starlette(
+            routes=[Route("/{path:path}", self._handle, methods=METHODS)],
+            exception_handlers={HTTPException: _unrouted},
+        )
 
     def close(self) -> None:
         """Give the threads back."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _handle(self, request: Request) -> Response:
+        if sum(len(name) + len(value) for name, value in request.headers.raw) > HEADERS_LIMIT_BYTES:
+            message = f"The headers are larger than {HEADERS_LIMIT_BYTES} bytes."
+            return problem(431, "HEADERS_TOO_LARGE", message, {"Connection": "close"})
+        try:
+            # Before it counts as in flight: who sends slowly keeps nobody else out.
+            body = await self._bodies.read(request)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except BodyError as exc:
+            headers = {"Connection": "close"}
+            if exc.retry_after_s:
+                headers["Retry-After"] = str(exc.retry_after_s)
+            return problem(exc.status, exc.code, exc.detail, headers)
         if self._in_flight >= self._limit:
             return problem(429, "OVERLOADED", "Too many requests at once.", {"Retry-After": "1"})
         self._in_flight += 1
         try:
-            return await self._serve(request)
-        except ClientDisconnect:
-            return Response(status_code=499)
+            return await self._serve(request, body)
         finally:
             self._in_flight -= 1
 
-    async def _serve(self, request: Request) -> Response:
-        body = await _read(request)
-        if body is None:
-            message = f"The body is larger than {BODY_LIMIT_BYTES} bytes."
-            return problem(413, "TOO_LARGE", message, {"Connection": "close"})
-        event = proxy_event(request, body, self._binary)
+    async def _serve(self, request: Request, body: bytes) -> Response:
+        try:
+            event = proxy_event(request, body, self._binary)
+        except UnicodeDecodeError:
+            return problem(400, "MALFORMED_REQUEST", "The body is not UTF-8.", field="body")
         if size_bytes(event) > EVENT_LIMIT_BYTES:
             message = f"The request is larger than the {EVENT_LIMIT_BYTES} bytes of an event."
             return problem(413, "TOO_LARGE", message)
@@ -99,20 +116,23 @@ class Gateway:
             return problem(502, "INTERNAL", "The API failed.")
 
 
-async def _read(request: Request) -> bytes | None:
-    """Read the body; None when it is over the limit."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > BODY_LIMIT_BYTES:
-        return None
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_LIMIT_BYTES:
-            return None
-    return bytes(body)
+async def _unrouted(request: Request, error: Exception) -> Response:
+    """Answer what no route takes: an odd method, or a target that is no path."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allow = {"Allow": ", ".join(METHODS)}
+        return problem(405, "METHOD_NOT_ALLOWED", "The path does not take this method.", allow)
+    return problem(404, "ROUTE_NOT_FOUND", "There is no such path.")
 
 
-def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    *,
+    field: str | None = None,
+) -> Response:
     """Give an RFC 9457 problem for what never reached the function, or did not come back."""
     body = {
         "type": "about:blank",
@@ -120,5 +140,5 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
         "status": status,
         "detail": detail,
         "code": code,
-    }
+    } | ({"field": field} if field else {})
     return Response(json.dumps(body), status, headers, media_type="application/problem+json")

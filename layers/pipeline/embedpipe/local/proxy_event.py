@@ -21,13 +21,16 @@ STAGE = "live"
 
 
 def proxy_event(request: Request, body: bytes, binary_media_types: Sequence[str]) -> dict[str, Any]:
-    """Give a request the form of API Gateway's REST proxy event, payload version 1.0."""
+    """Give a request the form of API Gateway's REST proxy event, payload version 1.0.
+
+    Raises UnicodeDecodeError for a body that travels as text and is not UTF-8.
+    """
     # As it was sent, percent-encoding kept; only the path parameters are decoded.
     path = request.scope["raw_path"].decode("latin-1").partition("?")[0]
     headers = _headers(request)
     query = parse_qsl(request.url.query, keep_blank_values=True)
     is_binary = _is_binary(request.headers.get("content-type", ""), binary_media_types)
-    text = base64.b64encode(body).decode() if is_binary else body.decode("utf-8", "replace")
+    text = base64.b64encode(body).decode() if is_binary else body.decode()
     return {
         "resource": "/{proxy+}" if path != "/" else "/",
         "path": path,
