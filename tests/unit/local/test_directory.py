@@ -46,7 +46,7 @@ def test_clearing_keeps_models_and_what_is_not_ours(tmp_path: Path) -> None:
     for name in ("models", "postgres", "emulator", "photos"):
         (tmp_path / name).mkdir()
     directory.api_key()
-    directory.port("emulator")
+    directory.port("worker")
     directory.write_endpoint({"url": "x"})
 
     directory.clear()
@@ -54,13 +54,40 @@ def test_clearing_keeps_models_and_what_is_not_ours(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"models", "photos", "ports.json"}
 
 
-def test_a_directory_that_is_not_ours_is_not_cleared(tmp_path: Path) -> None:
-    (tmp_path / "logs").mkdir()
+@pytest.mark.parametrize("name", ["logs", "api_key", "ports.json"])
+def test_files_of_others_are_neither_cleared_nor_taken_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"web": 80}')
+    directory = DataDirectory(tmp_path)
 
-    with pytest.raises(LocalCloudError, match="not made by"):
-        DataDirectory(tmp_path).clear()
+    with pytest.raises(LocalCloudError, match="has files"):
+        directory.clear()
+    with pytest.raises(LocalCloudError, match="has files"), directory.lock():
+        pass
 
-    assert (tmp_path / "logs").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == '{"web": 80}'
+
+
+def test_a_directory_once_held_is_held_again_with_what_it_got_since(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    (tmp_path / "models").mkdir()
+
+    with directory.lock():
+        directory.api_key()
+
+    with directory.lock():
+        directory.clear()
+    assert not (tmp_path / "api_key").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(LocalCloudError, match="cannot be used"),
+        DataDirectory(tmp_path / "file").lock(),
+    ):
+        pass
 
 
 def test_a_password_is_made_once_per_role(tmp_path: Path) -> None:

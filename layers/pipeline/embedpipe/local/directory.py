@@ -12,11 +12,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from embedpipe.local.errors import LocalCloudError
 
-# Every start writes it: by this a data directory is known.
+# Every start writes it, with the worker's port: by this a data directory is known.
 MARK = "ports.json"
 # Models are kept by `--fresh`: they are the same for everybody and slow to make.
 DATA = ("postgres", "emulator", "logs", "endpoint.json", "passwords.json", "api_key")
@@ -40,10 +40,9 @@ class DataDirectory:
         Raises
         ------
         LocalCloudError
-            Another local cloud holds it.
+            Another local cloud holds it, it cannot be written to, or its files are not ours.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as held:
+        with self._opened() as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -53,7 +52,27 @@ class DataDirectory:
                     f"a local cloud already runs on {self.path}{where}",
                     "use that one, stop it with Ctrl-C, or give another --data-dir",
                 ) from None
+            # From now on it is known as ours.
+            self.port("worker")
             yield
+
+    def _opened(self) -> IO[str]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._check_is_ours()
+            return (self.path / "lock").open("a+")
+        except OSError as exc:
+            raise LocalCloudError(
+                f"{self.path} cannot be used: {exc.strerror}", "give another --data-dir"
+            ) from None
+
+    def _check_is_ours(self) -> None:
+        is_marked = isinstance(_read_json(self.path / MARK).get("worker"), int)
+        if not is_marked and any(os.path.lexists(self.path / name) for name in (MARK, *DATA)):
+            raise LocalCloudError(
+                f"{self.path} has files where a local cloud puts its own, which --fresh removes",
+                "give a --data-dir of its own",
+            )
 
     def clear(self) -> None:
         """Remove what was stored, but not the models. Hold the lock.
@@ -63,11 +82,7 @@ class DataDirectory:
         LocalCloudError
             The directory has such files, and no local cloud has put them there.
         """
-        if not (self.path / MARK).exists() and any((self.path / name).exists() for name in DATA):
-            raise LocalCloudError(
-                f"{self.path} was not made by a local cloud, and --fresh would remove files in it",
-                "give a --data-dir of its own",
-            )
+        self._check_is_ours()
         for name in DATA:
             path = self.path / name
             if path.is_dir() and not path.is_symlink():
