@@ -64,6 +64,14 @@ def test_a_path_stays_encoded_and_its_parameters_do_not() -> None:
     assert event["queryStringParameters"] == {"x": "/"}
 
 
+def test_a_line_break_in_a_path_reaches_the_function() -> None:
+    function = FakeFunction(FINE)
+
+    ask(function, "GET", "/api/v1/things/a%0Ab")
+
+    assert function.events[0]["path"] == "/api/v1/things/a%0Ab"
+
+
 def test_text_that_is_not_utf_8_is_refused_and_not_changed() -> None:
     function = FakeFunction(FINE)
 

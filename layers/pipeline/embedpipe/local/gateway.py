@@ -63,7 +63,7 @@ class Gateway:
         self._threads = ThreadPoolExecutor(function.max_concurrency, "gateway")
         self.app = Starlette(
             routes=[Route("/{path:path}", self._handle, methods=METHODS)],
-            exception_handlers={HTTPException: _unrouted},
+            exception_handlers={HTTPException: self._unrouted},
         )
 
     def close(self) -> None:
@@ -92,6 +92,13 @@ class Gateway:
         finally:
             self._in_flight -= 1
 
+    async def _unrouted(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            allow = {"Allow": ", ".join(METHODS)}
+            return problem(405, "METHOD_NOT_ALLOWED", "The path does not take this method.", allow)
+        # The route knows no path with a line break in it; the function answers that, too.
+        return await self._handle(request)
+
     async def _serve(self, request: Request, body: bytes) -> Response:
         try:
             event = proxy_event(request, body, self._binary)
@@ -114,15 +121,6 @@ class Gateway:
         except (KeyError, TypeError, ValueError):
             logger.warning("api: the response is not a proxy response")
             return problem(502, "INTERNAL", "The API failed.")
-
-
-async def _unrouted(request: Request, error: Exception) -> Response:
-    """Answer what no route takes: an odd method, or a target that is no path."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        allow = {"Allow": ", ".join(METHODS)}
-        return problem(405, "METHOD_NOT_ALLOWED", "The path does not take this method.", allow)
-    return problem(404, "ROUTE_NOT_FOUND", "There is no such path.")
 
 
 def problem(
