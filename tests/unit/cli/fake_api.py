@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 from embedpipe.cli.client import Api
 
+TIMES = ("created_at", "chunking_at", "embedding_at", "storing_at", "finished_at")
+
 
 class FakeApi:
     """Admits documents; a job becomes final after it was listed `listings` times.
@@ -54,6 +56,7 @@ class FakeApi:
             "tokens_total": 7,
             "progress": {"chunks_total": 2, "chunks_stored": 2},
             "error": None,
+            **dict.fromkeys(TIMES),
         }
         self.jobs.append(job)
         return httpx.Response(202, json=job)

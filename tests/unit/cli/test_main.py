@@ -6,9 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from embedpipe.adapters.postgres import verification
+from embedpipe.cli import db
 from embedpipe.cli import main as cli
 from embedpipe.cli.client import Api
 from embedpipe.cli.main import GROUPS
+from embedpipe.local.directory import DataDirectory
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.unit.cli.fake_api import FakeApi
@@ -37,6 +41,11 @@ def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
 def run(*arguments: str) -> Any:
     """Run a verb."""
     return CliRunner().invoke(cli.app, list(arguments))
+
+
+def run_db(*arguments: str) -> Any:
+    """Run a verb of `embedpipe db`."""
+    return CliRunner().invoke(db.app, list(arguments))
 
 
 def test_every_verb_has_help() -> None:
@@ -75,6 +84,34 @@ def test_ingest_exits_1_when_a_document_failed(api: FakeApi, tmp_path: Path) -> 
     assert "failed: 1 POISON_CHUNK" in done.output
 
 
+def test_ingest_says_when_there_is_nothing_to_ingest(api: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / "c.bin").write_bytes(b"\0")
+
+    plain = run("ingest", str(tmp_path))
+    as_json = run("ingest", str(tmp_path), "--json")
+
+    assert (plain.exit_code, as_json.exit_code) == (1, 1)
+    assert "skipped: 1 binary" in plain.stdout
+    assert "error: there is nothing to ingest; " in plain.stderr
+    assert json.loads(as_json.stdout)["documents"] == 0
+
+
+def test_jobs_name_their_documents_on_a_narrow_terminal(
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    run("ingest", str(tmp_path))
+    monkeypatch.setattr(
+        "embedpipe.cli.output.console", lambda: Console(width=80, highlight=False, no_color=True)
+    )
+
+    shown = run("jobs").output
+
+    assert "a.txt" in shown
+    assert "error" in shown
+    assert "version" not in shown
+
+
 def test_search_prints_hits_and_exits_1_without_any(api: FakeApi) -> None:
     api.answers = [
         httpx.Response(200, json={"results": [HIT]}),
@@ -90,6 +127,38 @@ def test_search_prints_hits_and_exits_1_without_any(api: FakeApi) -> None:
     assert "tea.md > Tea" in found.output
     assert "[briefly]" in found.output
     assert (found.exit_code, empty.exit_code) == (0, 1)
+
+
+def test_a_collection_is_one_segment_of_the_path(api: FakeApi) -> None:
+    api.answers = [httpx.Response(200, json={"results": []})]
+
+    run("search", "x", "--collection", "a/b")
+
+    assert api.requests[0].url.raw_path == b"/api/v1/vector_stores/a%2Fb/search"
+
+
+def test_the_database_of_the_running_cloud_is_taken_but_not_to_roll_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    asked: list[str] = []
+
+    def verify(url: str) -> list[Any]:
+        asked.append(url)
+        return []
+
+    monkeypatch.setattr(verification, "verify", verify)
+
+    without = run_db("verify")
+    (tmp_path / ".embedpipe").mkdir()
+    DataDirectory(tmp_path / ".embedpipe").write_endpoint({"database": "postgresql://here"})
+    found = run_db("verify")
+    rollback = run_db("rollback", "--to", "0", "--yes")
+
+    assert (without.exit_code, found.exit_code, rollback.exit_code) == (2, 0, 2)
+    assert "embedpipe up" in without.output
+    assert asked == ["postgresql://here"]
 
 
 def test_a_filter_that_is_no_pair_is_wrong_usage(api: FakeApi) -> None:

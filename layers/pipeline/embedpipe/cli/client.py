@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -146,7 +147,7 @@ class Api:
 
     def search(self, collection: str, request: dict[str, Any]) -> list[dict[str, Any]]:
         """Search a collection; give the hits, best first."""
-        path = f"/vector_stores/{collection}/search"
+        path = f"/vector_stores/{quote(collection, safe='')}/search"
         results: list[dict[str, Any]] = self.call("POST", path, json=request)["results"]
         return results
 

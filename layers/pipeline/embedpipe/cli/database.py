@@ -9,17 +9,38 @@ from typing import Annotated
 import psycopg
 import typer
 
+from embedpipe.cli.options import DEFAULT_DATA_DIR
 from embedpipe.cli.output import EXIT_USAGE, fail
 from embedpipe.errors import PipelineError, RequestError, StoreUnavailableError
+from embedpipe.local.directory import DataDirectory
+
+_HELP = "PostgreSQL URL. One with a password belongs into the environment."
+
+
+def running_database() -> str:
+    """Give the URL of the running local cloud's own database, as its owner."""
+    found = DataDirectory(DEFAULT_DATA_DIR).endpoint().get("database", "external")
+    if found == "external":
+        fail(
+            "no database was named, and no local cloud with its own runs here",
+            "set DATABASE_URL, or start one with `embedpipe up`",
+            code=EXIT_USAGE,
+        )
+    return str(found)
+
 
 DatabaseUrl = Annotated[
     str,
     typer.Option(
         "--database-url",
         envvar="DATABASE_URL",
-        help="PostgreSQL URL. One with a password belongs into the environment.",
+        default_factory=running_database,
+        show_default="the running local cloud's",
+        help=_HELP,
     ),
 ]
+#: For what destroys: nothing is assumed.
+NamedDatabaseUrl = Annotated[str, typer.Option("--database-url", envvar="DATABASE_URL", help=_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

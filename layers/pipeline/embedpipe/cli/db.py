@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from embedpipe.adapters.postgres import migrations, verification
-from embedpipe.cli.database import AsJson, DatabaseUrl, reported
+from embedpipe.cli.database import AsJson, DatabaseUrl, NamedDatabaseUrl, reported
 from embedpipe.cli.output import EXIT_FAILED, EXIT_USAGE, emit_json, fail
 from embedpipe.sql import Migration
 
@@ -57,7 +57,7 @@ def verify_command(database_url: DatabaseUrl, as_json: AsJson = False) -> None:
 
 @app.command("rollback")
 def rollback_command(
-    database_url: DatabaseUrl,
+    database_url: NamedDatabaseUrl,
     to: Annotated[int, typer.Option("--to", min=0, help="Last migration to keep; 0 for none.")],
     yes: Annotated[bool, typer.Option("--yes", help="Yes, what they hold may be lost.")] = False,
     as_json: AsJson = False,

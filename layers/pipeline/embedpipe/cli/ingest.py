@@ -45,7 +45,7 @@ def ingest_command(
     """Send files and folders to be embedded, and follow them until they are searchable.
 
     A document is named by its path below the given folder, with ":" for "/". Ingested again, it
-    gets a new version. Exits 1 when a document failed.
+    gets a new version. Exits 1 when a document failed, or when there is none.
     """
     shared = pairs(metadata or [], "--metadata")
     found = find(paths)
@@ -64,6 +64,8 @@ def ingest_command(
             on_progress=on_progress,
         )
     show(report, found, as_json=as_json, waited=not no_wait)
+    if not found.files:
+        output.fail("there is nothing to ingest", "give files of text, or a folder with some")
     if report.failures:
         raise typer.Exit(output.EXIT_FAILED)
 
@@ -126,6 +128,8 @@ def show(report: Report, found: Found, *, as_json: bool, waited: bool) -> None:
     if skipped:
         listed = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
         typer.echo(f"skipped: {listed}")
+    if not found.files:
+        return
     if waited:
         typer.echo(summary(report))
     else:

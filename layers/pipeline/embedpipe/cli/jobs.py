@@ -11,10 +11,12 @@ from embedpipe.cli import output
 from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url, connect
 from embedpipe.domain.jobs import JobStatus
 
-COLUMNS = ("job", "document", "#version", "status", "#chunks", "#total", "error")
+# What there is room for, most needed first; `row` gives the cells in this order.
+COLUMNS = ("job", "document", "status", "#chunks", "error")
+VERSIONS = ("#version", "#total")
 TIMINGS = ("#tokens", "#waited", "#chunked", "#embedded")
-# Below, there is no room for the timings.
-WIDE = 130
+# In characters: below, there is no room for the versions, or for the timings.
+MIDDLE, WIDE = 100, 140
 
 
 def jobs_command(
@@ -37,13 +39,17 @@ def jobs_command(
         output.emit_json(found)
     else:
         console = output.console()
-        columns = (*COLUMNS, *TIMINGS) if console.width >= WIDE else COLUMNS
+        columns = (
+            *COLUMNS,
+            *(VERSIONS if console.width >= MIDDLE else ()),
+            *(TIMINGS if console.width >= WIDE else ()),
+        )
         rows = [row(job)[: len(columns)] for job in found]
         console.print(output.table("", columns, rows))
 
 
 def row(job: dict[str, Any]) -> list[Any]:
-    """Give a job as a row: `COLUMNS`, then `TIMINGS`."""
+    """Give a job as a row: `COLUMNS`, then `VERSIONS`, then `TIMINGS`."""
     from rich.markup import escape
 
     progress = job["progress"]
@@ -52,11 +58,11 @@ def row(job: dict[str, Any]) -> list[Any]:
     return [
         job["job_id"],
         escape(job["document_id"]),
-        job["version"],
         job["status"],
         f"{progress['chunks_stored']}/{total}",
-        output.duration(between(job["created_at"], job["finished_at"])),
         (job["error"] or {}).get("code"),
+        job["version"],
+        output.duration(between(job["created_at"], job["finished_at"])),
         job["tokens_total"],
         output.duration(between(job["created_at"], job["chunking_at"])),
         output.duration(between(job["chunking_at"], job["embedding_at"])),

@@ -42,7 +42,9 @@ def emit_json(value: Any) -> None:
 
 def fail(message: str, hint: str = "", *, code: int = EXIT_FAILED) -> NoReturn:
     """Say on standard error what is wrong and what to do, and end."""
-    typer.echo(f"error: {message}" + (f"; {hint}" if hint else ""), err=True)
+    typer.echo(
+        f"error: {message.removesuffix('.')}; {hint}" if hint else f"error: {message}", err=True
+    )
     raise typer.Exit(code)
 
 
