@@ -100,6 +100,7 @@ class Backend:
     expire_claims: Callable[[], None]
     create_key: Callable[[str, str], str]
     same_moment: Callable[[], None]
+    age_jobs: Callable[[float], None]
 
 
 class _Clock:
@@ -125,6 +126,10 @@ def _memory_backend() -> Backend:
         for job in database._state.jobs.values():
             job.created_at = datetime(2026, 1, 1, tzinfo=UTC)
 
+    def age_jobs(seconds: float) -> None:
+        for job in database._state.jobs.values():
+            job.touched_at -= timedelta(seconds=seconds)
+
     return Backend(
         "memory",
         database,
@@ -133,6 +138,7 @@ def _memory_backend() -> Backend:
         clock.move,
         database.create_key,
         same_moment,
+        age_jobs,
     )
 
 
@@ -152,6 +158,12 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
         with psycopg.connect(owner) as connection:
             connection.execute("UPDATE jobs SET created_at = '2026-01-01T00:00:00Z'")
 
+    def age_jobs(seconds: float) -> None:
+        with psycopg.connect(owner) as connection:
+            connection.execute(
+                "UPDATE jobs SET touched_at = touched_at - make_interval(secs => %s)", [seconds]
+            )
+
     return Backend(
         "postgres",
         request.getfixturevalue("postgres_database"),
@@ -160,6 +172,7 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
         expire_claims,
         maintenance.tenants.create_key,
         same_moment,
+        age_jobs,
     )
 
 

@@ -143,6 +143,17 @@ class TestSend:
         with pytest.raises(QueueUnavailableError):
             queue.check()
 
+    def test_the_backlog_counts_what_waits_is_delayed_and_is_held(self, queues: Queues) -> None:
+        queue, _ = queues.make()
+        queue.send([a_message("waits"), a_message("held"), a_message("done")])
+        queue.send([a_message("delayed", delay_s=900)])
+        [done] = queue.receive(max_messages=1, wait_s=0)
+        queue.receive(max_messages=1, wait_s=0)
+
+        queue.ack([done])
+
+        assert queue.backlog() == 3
+
     def test_a_queue_that_answers_passes_its_check(self, queues: Queues) -> None:
         queue, _ = queues.make()
 

@@ -147,3 +147,5 @@ class MaintenanceSettings(DatabaseSettings, QueueSettings):
     chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
     embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
     store_queue_url: str = Field(alias="STORE_QUEUE_URL")
+    rescue_idle_s: float = Field(default=900.0, ge=1, le=86_400, alias="RESCUE_IDLE_S")
+    max_rescues: int = Field(default=5, ge=0, le=16, alias="MAX_RESCUES")

@@ -32,6 +32,10 @@ STAGE_LATENCY = "StageLatency"
 CHUNKS_CREATED = "ChunksCreated"
 #: Rows of the outbox that the sweep had to send.
 OUTBOX_ROWS_RELAYED = "OutboxRowsRelayed"
+#: Jobs that had stopped moving and were started again.
+JOBS_RESCUED = "JobsRescued"
+#: Jobs that failed because starting them again had not helped.
+JOBS_GIVEN_UP = "JobsGivenUp"
 
 COUNT = "Count"
 MILLISECONDS = "Milliseconds"

@@ -66,7 +66,7 @@ def test_rows_that_nobody_sent_are_sent() -> None:
 
     answer = app.handle(event("maintenance_sweep"), services)
 
-    assert answer == {"relayed": 25}
+    assert answer == {"relayed": 25, "rescued": 0, "given_up": 0}
     assert sorted(queue.bodies()) == sorted(f'"{n}"' for n in range(25))
 
 
@@ -74,7 +74,7 @@ def test_a_second_sweep_sends_nothing_again() -> None:
     services, queue = some_services(left=3)
     app.handle(event("maintenance_sweep"), services)
 
-    assert app.handle(event("maintenance_sweep"), services) == {"relayed": 0}
+    assert app.handle(event("maintenance_sweep"), services)["relayed"] == 0
     assert len(queue.bodies()) == 3
 
 
@@ -99,5 +99,5 @@ def test_the_entry_point_counts_what_it_sent(
     answer = app.lambda_handler(event("maintenance_sweep"), LambdaContext())
 
     [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
-    assert answer == {"relayed": 3}
+    assert answer["relayed"] == 3
     assert line["OutboxRowsRelayed"] == [3.0]

@@ -155,6 +155,14 @@ class SqsQueue:
             raise QueueUnavailableError
         return accepted
 
+    def backlog(self) -> int:
+        """Count messages, about: those that wait, are delayed, or are in somebody's hands."""
+        with _translated():
+            answer = self._get().get_queue_attributes(
+                QueueUrl=self._url, AttributeNames=list(sqs_wire.COUNTS)
+            )
+        return sum(int(answer["Attributes"][name]) for name in sqs_wire.COUNTS)
+
     def check(self) -> None:
         """Raise QueueUnavailableError when the queue does not answer."""
         with _translated():

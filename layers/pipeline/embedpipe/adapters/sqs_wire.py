@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 from embedpipe.ports import Outgoing, Received
 
 if TYPE_CHECKING:
-    from mypy_boto3_sqs.literals import MessageSystemAttributeNameType
+    from mypy_boto3_sqs.literals import MessageSystemAttributeNameType, QueueAttributeNameType
 
 SYSTEM_ATTRIBUTES: list[MessageSystemAttributeNameType] = [
     "ApproximateReceiveCount",
     "MessageGroupId",
 ]
+
+#: What of a queue's attributes counts its messages.
+COUNTS: tuple[QueueAttributeNameType, ...] = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 
 
 def received(message: Mapping[str, Any]) -> Received:

@@ -16,6 +16,7 @@ from embedpipe.ports.jobs import Admission, Jobs, NewBatch, NewChunk, OutboxRow,
 from embedpipe.ports.models import Embedder, Encoding, ModelInfo, Models, QueryEmbedder, Tokenizer
 from embedpipe.ports.paging import Page
 from embedpipe.ports.queues import Blobs, Inbox, Outbox, Outgoing, Received
+from embedpipe.ports.rescues import Rescues, Stalled
 
 __all__ = [
     "Admission",
@@ -44,6 +45,8 @@ __all__ = [
     "Principal",
     "QueryEmbedder",
     "Received",
+    "Rescues",
+    "Stalled",
     "Tokenizer",
     "Vectors",
 ]

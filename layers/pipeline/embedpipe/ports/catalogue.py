@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from embedpipe.ports.jobs import Jobs, OutboxRows
 from embedpipe.ports.models import ModelInfo
 from embedpipe.ports.paging import Page
+from embedpipe.ports.rescues import Rescues
 
 
 @dataclass(frozen=True)
@@ -210,4 +211,9 @@ class Database(Protocol):
     @property
     def api_keys(self) -> ApiKeys:
         """API keys."""
+        ...
+
+    @property
+    def rescues(self) -> Rescues:
+        """Jobs that stopped moving."""
         ...

@@ -82,6 +82,10 @@ class Outbox(Protocol):
         """
         ...
 
+    def backlog(self) -> int:
+        """Count messages, about: those that wait, are delayed, or are in somebody's hands."""
+        ...
+
     def check(self) -> None:
         """Raise QueueUnavailableError when the queue does not answer."""
         ...

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from embedpipe.domain.jobs import Chunking, NewJob
+from embedpipe.domain.jobs import Chunking, JobRef, NewJob
 from embedpipe.errors import (
     EmbedderUnavailableError,
     InvalidInputError,
@@ -111,7 +111,15 @@ def submit(
     rows: list[OutboxRow] = []
 
     def outbox_row(admission: Admission) -> OutboxRow:
-        rows[:] = [_chunk_requested(job, admission)]
+        ref = JobRef(
+            tenant_id=job.tenant_id,
+            job_id=admission.job_id,
+            epoch=admission.epoch,
+            collection=job.collection,
+            document_id=admission.document_id,
+            version=admission.version,
+        )
+        rows[:] = [chunk_requested(ref, job.traceparent)]
         return rows[0]
 
     admission = database.jobs.admit(job, outbox_row)
@@ -145,6 +153,20 @@ def resolve_chunking(wanted: WantedChunking, model: ModelInfo) -> Chunking:
     return Chunking(size=size, overlap=overlap, unit=wanted.unit)
 
 
+def chunk_requested(ref: JobRef, traceparent: str | None) -> OutboxRow:
+    """Give the first message of a job's epoch."""
+    message = ChunkRequested(
+        tenant_id=ref.tenant_id,
+        job_id=ref.job_id,
+        epoch=ref.epoch,
+        collection=ref.collection,
+        document_id=ref.document_id,
+        document_version=ref.version,
+        traceparent=traceparent,
+    )
+    return OutboxRow(ref.tenant_id, CHUNK_QUEUE, f"{ref.job_id}/{ref.epoch}", message.encode())
+
+
 def _model(tenant_id: str, collection: str, database: Database, models: Models) -> ModelInfo:
     model_id = database.collections.get(tenant_id, collection).model_id
     try:
@@ -160,20 +182,6 @@ def _request_sha256(submission: Submission, content_sha256: str) -> str:
     asked = asdict(submission) | {"content": content_sha256}
     del asked["idempotency_key"], asked["traceparent"]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _chunk_requested(job: NewJob, admission: Admission) -> OutboxRow:
-    message = ChunkRequested(
-        tenant_id=job.tenant_id,
-        job_id=admission.job_id,
-        epoch=admission.epoch,
-        collection=job.collection,
-        document_id=admission.document_id,
-        document_version=admission.version,
-        traceparent=job.traceparent,
-    )
-    key = f"{admission.job_id}/{admission.epoch}"
-    return OutboxRow(job.tenant_id, CHUNK_QUEUE, key, message.encode())
 
 
 def _send(rows: list[OutboxRow], database: Database, chunk_queue: Outbox) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from embedpipe.adapters.memory.database_catalogue import MemoryApiKeys, MemoryCollections
 from embedpipe.adapters.memory.database_documents import MemoryDocuments
 from embedpipe.adapters.memory.database_jobs import MemoryJobs
+from embedpipe.adapters.memory.database_rescues import MemoryRescues
 from embedpipe.adapters.memory.database_rows import KeyRow
 from embedpipe.adapters.memory.database_search import MemoryVectors
 from embedpipe.adapters.memory.database_state import State, utc_now
@@ -62,6 +63,7 @@ class MemoryDatabase:
         self.documents = MemoryDocuments(self._state)
         self.vectors = MemoryVectors(self._state)
         self.api_keys = MemoryApiKeys(self._state)
+        self.rescues = MemoryRescues(self._state)
 
     def create_tenant(self, tenant_id: str, model: ModelInfo) -> None:
         """Make a tenant and its collection `default`; nothing when it exists."""

@@ -90,7 +90,8 @@ class MemoryJobs:
             if row is None:
                 return None
             row.status = JobStatus.CHUNKING
-            row.chunking_at = row.chunking_at or self._state.now()
+            row.touched_at = self._state.now()
+            row.chunking_at = row.chunking_at or row.touched_at
             version = self._state.document_versions[
                 row.tenant_id, row.collection, row.document_id, row.version
             ]
@@ -129,6 +130,7 @@ class MemoryJobs:
             row.chunks_total = len(chunks)
             row.tokens_total = sum(chunk.tokens for chunk in chunks)
             row.status, row.embedding_at = JobStatus.EMBEDDING, self._state.now()
+            row.touched_at = row.embedding_at
             if not batches:
                 self._state.publish(row)
             return True
@@ -167,7 +169,8 @@ class MemoryJobs:
                 index = batch.chunk_from + at
                 stored[index] = EmbeddingRow(*key, index, fingerprint, vector)
             batch.state, row.status = "stored", JobStatus.STORING
-            row.storing_at = row.storing_at or self._state.now()
+            row.touched_at = self._state.now()
+            row.storing_at = row.storing_at or row.touched_at
             if all(other.state == "stored" for other in self._state.batches_of(row)):
                 self._state.publish(row)
             return True
@@ -193,6 +196,8 @@ class MemoryJobs:
             if found is None:
                 return 0
             found.attempts += 1
+            if isinstance(found, JobRow):
+                found.touched_at = self._state.now()
             return found.attempts
 
     def check(self) -> None:

@@ -70,6 +70,12 @@ class JobRow:
     embedding_at: datetime | None = None
     storing_at: datetime | None = None
     finished_at: datetime | None = None
+    rescues: int = 0
+    touched_at: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let it have moved when it was made."""
+        self.touched_at = self.created_at
 
 
 @dataclass

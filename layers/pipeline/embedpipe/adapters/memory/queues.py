@@ -134,6 +134,12 @@ class MemoryQueue:
         """Give the body of every message that is not removed, oldest first."""
         return [message.body for message in self.peek()]
 
+    def backlog(self) -> int:
+        """Count messages: those that wait, are delayed, or are in somebody's hands."""
+        with self._changed:
+            self._check()
+            return len(self._messages)
+
     @property
     def depth(self) -> int:
         """How many messages could be received now."""

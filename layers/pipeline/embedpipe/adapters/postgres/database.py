@@ -7,6 +7,7 @@ from embedpipe.adapters.postgres.collections import PostgresCollections
 from embedpipe.adapters.postgres.documents import PostgresDocuments
 from embedpipe.adapters.postgres.jobs import PostgresJobs
 from embedpipe.adapters.postgres.outbox import PostgresOutboxRows
+from embedpipe.adapters.postgres.rescues import PostgresRescues
 from embedpipe.adapters.postgres.sessions import Sessions
 from embedpipe.adapters.postgres.tenants import PostgresTenants
 from embedpipe.adapters.postgres.vectors import PostgresVectors
@@ -16,7 +17,7 @@ class PostgresDatabase:
     """`ports.Database` on PostgreSQL, and `tenants` for whoever administers it.
 
     Connects on first use. The role in `conninfo` decides what it may: `embedpipe_app` for the
-    functions, `embedpipe_maintenance` for `outbox.claim` and `tenants`.
+    functions, `embedpipe_maintenance` for `outbox.claim`, `rescues` and `tenants`.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ class PostgresDatabase:
         self.documents = PostgresDocuments(self._sessions)
         self.vectors = PostgresVectors(self._sessions, ef_search=ef_search)
         self.api_keys = PostgresApiKeys(self._sessions)
+        self.rescues = PostgresRescues(self._sessions)
         self.tenants = PostgresTenants(self._sessions)
 
     def close(self) -> None:

@@ -1,0 +1,49 @@
+-- stalled --
+-- Jobs that did not move for long, oldest first. Late is not lost: where their queue holds anything,
+-- a job counts as lost only if one of its tenant, admitted after its last move, is done already.
+-- Keys in the outbox are `job` or `job/...`, in C collation: a range of its primary key.
+SELECT j.tenant_id, j.job_id, j.epoch, j.collection, j.document_id, j.version, j.rescues,
+    j.touched_at, j.traceparent
+FROM jobs j
+WHERE j.status = ANY (%(statuses)s)
+  AND j.status IN ('queued', 'chunking', 'embedding', 'storing')
+  AND j.touched_at < now() - make_interval(secs => %(idle_s)s * 2 ^ least(j.rescues, 16))
+  AND NOT EXISTS (
+      SELECT
+      FROM outbox o
+      WHERE o.tenant_id = j.tenant_id
+        AND o.queue IN ('chunk', 'embed', 'store')
+        AND o.message_key BETWEEN j.job_id::text AND j.job_id::text || '~')
+  AND (%(is_queue_empty)s OR EXISTS (
+      SELECT
+      FROM jobs k
+      WHERE k.tenant_id = j.tenant_id
+        AND k.created_at > j.touched_at
+        AND k.status = 'succeeded'))
+ORDER BY j.touched_at
+LIMIT %(limit)s
+
+-- restart --
+-- Open a new epoch for a job that has not moved since it was seen; its document is locked.
+UPDATE jobs
+SET status = 'queued',
+    epoch = epoch + 1,
+    rescues = rescues + 1,
+    chunks_total = NULL,
+    tokens_total = NULL,
+    chunking_at = NULL,
+    embedding_at = NULL,
+    storing_at = NULL,
+    touched_at = now()
+WHERE tenant_id = %(tenant_id)s
+  AND job_id = %(job_id)s
+  AND epoch = %(epoch)s
+  AND touched_at = %(touched_at)s
+  AND status IN ('queued', 'chunking', 'embedding', 'storing')
+RETURNING epoch
+
+-- remove_batches --
+-- The batches of a job's earlier epochs: their messages have no effect any more.
+DELETE FROM batches
+WHERE tenant_id = %(tenant_id)s
+  AND job_id = %(job_id)s
