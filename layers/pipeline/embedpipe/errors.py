@@ -24,6 +24,7 @@ PipelineError
     ├── StoreUnavailableError   STORE_UNAVAILABLE     an outage: spends no attempt
     ├── QueueUnavailableError   QUEUE_UNAVAILABLE     an outage: spends no attempt
     ├── BlobsUnavailableError   BLOBS_UNAVAILABLE     an outage: spends no attempt
+    ├── ModelUnavailableError   MODEL_UNAVAILABLE     an outage: spends no attempt
     └── EmbedderUnavailableError EMBEDDER_UNAVAILABLE
 
 Anything else is a bug: logged with its traceback, transient in a stage, 500 at the API.
@@ -216,6 +217,13 @@ class BlobsUnavailableError(TransientError):
     """The object store is out of reach."""
 
     code = "BLOBS_UNAVAILABLE"
+    spends_attempt = False
+
+
+class ModelUnavailableError(TransientError):
+    """The files of the model are not at hand, or damaged."""
+
+    code = "MODEL_UNAVAILABLE"
     spends_attempt = False
 
 

@@ -13,8 +13,12 @@ from embedpipe.domain.tokens import unpack
 from embedpipe.errors import (
     BlobsUnavailableError,
     ContentLostError,
+    ModelFilesError,
     ModelMismatchError,
+    NotFoundError,
     PermanentError,
+    PipelineError,
+    TransientError,
 )
 from embedpipe.messages import ChunkRequested, EmbedRequested, StoreRequested, decode
 from embedpipe.ports import ModelInfo, NewBatch, NewChunk, OutboxRow
@@ -261,6 +265,42 @@ def test_another_model_than_the_collections_is_a_permanent_error() -> None:
 
     with pytest.raises(ModelMismatchError):
         stage.run(message, models=FakeModels(replace(MODEL, fingerprint="f" * 64)))
+
+
+class BadModels(FakeModels):
+    """The files of a model that a deployment has not brought whole."""
+
+    def __init__(self, error: PipelineError) -> None:
+        super().__init__(MODEL)
+        self._error = error
+
+    def tokenizer(self, model_id: str) -> FakeTokenizer:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [ModelFilesError(), NotFoundError(code="MODEL_NOT_FOUND")])
+def test_a_model_that_is_not_at_hand_fails_no_job(error: PipelineError) -> None:
+    stage = Stage()
+    message = stage.admit()
+
+    with pytest.raises(TransientError) as caught:
+        stage.run(message, models=BadModels(error))
+
+    assert caught.value.code == "MODEL_UNAVAILABLE"
+    assert not caught.value.spends_attempt
+
+
+def test_more_chunks_than_a_transaction_can_write_are_a_permanent_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("embedpipe.stages.chunk.MAX_CHUNKS", 3)
+    stage = Stage()
+    message = stage.admit("one two three four", chunking=Chunking(3, 0))
+
+    with pytest.raises(PermanentError, match="more than 3 chunks") as caught:
+        stage.run(message)
+
+    assert caught.value.code == "TOO_MANY_CHUNKS"
 
 
 def test_a_document_that_cannot_be_chunked_is_a_permanent_error() -> None:

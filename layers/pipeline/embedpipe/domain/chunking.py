@@ -71,7 +71,12 @@ class Piece:
 
 
 def split(
-    text: str, *, tokenizer: ModelTokenizer, chunking: Chunking, content_type: str
+    text: str,
+    *,
+    tokenizer: ModelTokenizer,
+    chunking: Chunking,
+    content_type: str,
+    max_chunks: int | None = None,
 ) -> list[Piece]:
     """Cut a document into chunks.
 
@@ -85,6 +90,7 @@ def split(
     ------
     PermanentError
         UNCHUNKABLE: the text is empty, or a chunk cannot hold a single character of it.
+        TOO_MANY_CHUNKS: there would be more than `max_chunks`.
     """
     if not text:
         raise PermanentError("the document is empty", code="UNCHUNKABLE")
@@ -92,10 +98,14 @@ def split(
     outline = Outline(text if is_markdown else "")
     path = HeadingPath(outline)
     cutter = _Cutter(text, tokenizer, chunking, outline)
-    return [
-        Piece(index, start, end, text[start:end], token_ids, path.at(start))
-        for index, (start, end, token_ids) in enumerate(cutter.chunks())
-    ]
+    pieces: list[Piece] = []
+    for index, (start, end, token_ids) in enumerate(cutter.chunks()):
+        if index == max_chunks:
+            raise PermanentError(
+                f"the document has more than {max_chunks} chunks", code="TOO_MANY_CHUNKS"
+            )
+        pieces.append(Piece(index, start, end, text[start:end], token_ids, path.at(start)))
+    return pieces
 
 
 class _Cutter:

@@ -8,10 +8,29 @@ from collections.abc import Iterator, Sequence
 from embedpipe.domain.chunking import Piece, split
 from embedpipe.domain.jobs import Source
 from embedpipe.domain.tokens import pack
-from embedpipe.errors import ContentLostError, MessageTooLargeError, ModelMismatchError
+from embedpipe.errors import (
+    ContentLostError,
+    MessageTooLargeError,
+    ModelFilesError,
+    ModelMismatchError,
+    ModelUnavailableError,
+    NotFoundError,
+)
 from embedpipe.messages import ChunkRequested, EmbedRequested
-from embedpipe.ports import Blobs, Jobs, ModelInfo, Models, NewBatch, NewChunk, OutboxRow
+from embedpipe.ports import (
+    Blobs,
+    Jobs,
+    ModelInfo,
+    Models,
+    NewBatch,
+    NewChunk,
+    OutboxRow,
+    Tokenizer,
+)
 
+#: What one transaction writes well below its timeout. The largest document has some 15,000 chunks
+#: of the default size; very small chunks would else end in timeouts, which look like an outage.
+MAX_CHUNKS = 100_000
 #: Messages stay below this whatever the queue takes: 256 KiB is the least that one can.
 _MOST_BODY_BYTES = 240 * 1024
 #: More than the fields beside tokens or vectors ever take, non-ASCII characters escaped.
@@ -48,20 +67,21 @@ def chunk(
         The text is gone, or not the one admitted.
     ModelMismatchError
         The model at hand is not the one of the collection.
+    ModelUnavailableError
+        The model is not there, or its files are damaged.
     PermanentError
-        UNCHUNKABLE: see `domain.chunking.split`.
+        UNCHUNKABLE, TOO_MANY_CHUNKS: see `domain.chunking.split`.
     """
     source = jobs.begin_chunking(message.ref)
     if source is None:
         return []
-    model = models.get(source.model_id)
-    if model.fingerprint != source.fingerprint:
-        raise ModelMismatchError("the model at hand is not the one of the collection")
+    model, tokenizer = _model(source, models)
     pieces = split(
         _content(source, blobs),
-        tokenizer=models.tokenizer(source.model_id),
+        tokenizer=tokenizer,
         chunking=source.chunking,
         content_type=source.content_type,
+        max_chunks=MAX_CHUNKS,
     )
     most_bytes = min(max_message_bytes, _MOST_BODY_BYTES)
     batches: list[NewBatch] = []
@@ -75,6 +95,17 @@ def chunk(
         rows.append(OutboxRow(message.tenant_id, "embed", key, body))
     chunks = [_new_chunk(piece) for piece in pieces]
     return rows if jobs.finish_chunking(message.ref, chunks, batches, rows) else []
+
+
+def _model(source: Source, models: Models) -> tuple[ModelInfo, Tokenizer]:
+    try:
+        model = models.get(source.model_id)
+        if model.fingerprint != source.fingerprint:
+            raise ModelMismatchError("the model at hand is not the one of the collection")
+        return model, models.tokenizer(source.model_id)
+    except (NotFoundError, ModelFilesError) as exc:
+        # A fault of a deployment, half done perhaps; no document is to blame.
+        raise ModelUnavailableError from exc
 
 
 def _content(source: Source, blobs: Blobs) -> str:
