@@ -223,11 +223,19 @@ def test_an_outage_spends_no_attempt(bench: Bench, now: list[float]) -> None:
     bench.run(a_message(1).encode())
 
     for _ in range(10):
-        now[0] += 1000
+        now[0] += 3600
         bench.run_again()
 
     assert bench.reasons() == []
     assert len(bench.queue.bodies()) == 1
+    assert bench.status(1) is JobStatus.QUEUED
+
+
+def test_an_outage_of_an_hour_does_not_spend_the_receives_of_a_queue() -> None:
+    shortest = [POLICY.outage_delay_s(n, uniform=lambda low, _: low) for n in range(1, 10)]
+
+    assert sum(shortest) > 3600
+    assert all(wait > 0 for wait in shortest)
 
 
 def test_a_bug_is_retried(bench: Bench) -> None:

@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_LONGEST_OUTAGE_WAIT_S = 3600.0
+
 
 @dataclass(frozen=True)
 class RetryPolicy:
@@ -49,6 +51,25 @@ class RetryPolicy:
             return float(min(max(retry_after_s, 0.0), 43_200.0))
         ceiling = min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 32))
         return uniform(0.0, ceiling)
+
+    def outage_delay_s(
+        self, receives: int, *, uniform: Callable[[float, float], float] = random.uniform
+    ) -> float:
+        """Give the seconds to wait after receive `receives` (from 1) that met an outage.
+
+        An outage spends no attempt but a receive, and a queue gives a message up after ten. So
+        waits grow fast, and never come near zero: nine of them last an hour and a half at least
+        (with the default `base_s`), and a message is late by some three times the outage at most.
+
+        Examples
+        --------
+        >>> RetryPolicy().outage_delay_s(4, uniform=lambda low, high: low)
+        32.0
+        >>> RetryPolicy().outage_delay_s(10, uniform=lambda low, high: high)
+        3600.0
+        """
+        ceiling = min(_LONGEST_OUTAGE_WAIT_S, self.base_s * 4.0 ** min(receives - 1, 16))
+        return uniform(ceiling / 2, ceiling)
 
     def is_exhausted(self, attempts: int) -> bool:
         """Say whether that many failed attempts are all that a message gets."""

@@ -46,8 +46,11 @@ def settle_failure(
     ref
         The job of the message; None when it could not be read, then no job can be failed.
     """
+    if isinstance(error, TransientError) and not error.spends_attempt:
+        inbox.retry(received, policy.outage_delay_s(received.receive_count))
+        return Settled.RETRIED
     if not isinstance(error, PermanentError):
-        attempts = _attempts(received, error, jobs, ref, batch_no)
+        attempts = _attempts(received, jobs, ref, batch_no)
         if not policy.is_exhausted(attempts):
             delay_s = policy.delay_s(
                 max(attempts, received.receive_count),
@@ -62,11 +65,7 @@ def settle_failure(
     return Settled.REJECTED
 
 
-def _attempts(
-    received: Received, error: Exception, jobs: Jobs, ref: JobRef | None, batch_no: int | None
-) -> int:
-    if isinstance(error, TransientError) and not error.spends_attempt:
-        return 0
+def _attempts(received: Received, jobs: Jobs, ref: JobRef | None, batch_no: int | None) -> int:
     if ref is None:
         return received.receive_count
     return jobs.spend_attempt(ref, batch_no)
