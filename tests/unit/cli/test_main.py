@@ -96,6 +96,21 @@ def test_ingest_says_when_there_is_nothing_to_ingest(api: FakeApi, tmp_path: Pat
     assert json.loads(as_json.stdout)["documents"] == 0
 
 
+def test_an_interrupted_ingest_says_that_jobs_go_on(
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a.txt").write_text("text")
+    monkeypatch.setattr("embedpipe.cli.ingest.ingest", interrupted)
+
+    done = run("ingest", str(tmp_path))
+
+    assert done.exit_code == 130
+    assert "embedpipe jobs" in done.stderr
+
+
 def test_jobs_name_their_documents_on_a_narrow_terminal(
     api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,13 +55,20 @@ def ingest_command(
             "ingest their folders one after another, into collections of their own",
             code=output.EXIT_USAGE,
         )
-    with connect(url, data_dir) as api, progress(len(found.files), as_json) as on_progress:
-        report = ingest(
-            api,
-            [(file.document_id, load(file, collection, shared)) for file in found.files],
-            concurrency=concurrency,
-            follows=not no_wait,
-            on_progress=on_progress,
+    try:
+        with connect(url, data_dir) as api, progress(len(found.files), as_json) as on_progress:
+            report = ingest(
+                api,
+                [(file.document_id, load(file, collection, shared)) for file in found.files],
+                concurrency=concurrency,
+                follows=not no_wait,
+                on_progress=on_progress,
+            )
+    except KeyboardInterrupt:
+        output.fail(
+            "interrupted",
+            "what was accepted goes on: see `embedpipe jobs`",
+            code=output.EXIT_INTERRUPTED,
         )
     show(report, found, as_json=as_json, waited=not no_wait)
     if not found.files:
