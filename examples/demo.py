@@ -151,7 +151,7 @@ def _best(hits: list[dict[str, Any]]) -> tuple[str, str, str]:
 def show_jobs(report: Report, console: Console) -> None:
     """Show the largest jobs with their timings."""
     largest = sorted(report.jobs.values(), key=lambda job: job["tokens_total"] or 0, reverse=True)
-    columns = (*job_table.COLUMNS, *job_table.TIMINGS)[1:]
+    columns = job_table.ALL[1:]
     rows = [job_table.row(job)[1:] for job in largest[:SHOWN_JOBS]]
     console.print(output.table(f"\nThe {SHOWN_JOBS} largest of {len(largest)} jobs", columns, rows))
 

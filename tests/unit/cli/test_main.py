@@ -10,12 +10,13 @@ from embedpipe.adapters.postgres import verification
 from embedpipe.cli import db
 from embedpipe.cli import main as cli
 from embedpipe.cli.client import Api
+from embedpipe.cli.jobs import ALL, row
 from embedpipe.cli.main import GROUPS
 from embedpipe.local.directory import DataDirectory
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.unit.cli.fake_api import FakeApi
+from tests.unit.cli.fake_api import TIMES, FakeApi
 
 HIT = {
     "document_id": "tea.md",
@@ -125,6 +126,26 @@ def test_jobs_name_their_documents_on_a_narrow_terminal(
     assert "a.txt" in shown
     assert "error" in shown
     assert "version" not in shown
+
+
+def test_a_job_has_a_cell_for_every_column() -> None:
+    times = [f"2026-01-01T12:00:0{second}+00:00" for second in range(5)]
+    job = {
+        "job_id": "j",
+        "document_id": "d",
+        "version": 3,
+        "status": "failed",
+        "tokens_total": 7,
+        "progress": {"chunks_total": None, "chunks_stored": 0},
+        "error": {"code": "BAD"},
+        **dict(zip(TIMES, times, strict=True)),
+    }
+
+    cells = dict(zip(ALL, row(job), strict=True))
+
+    assert cells["document"] == "d"
+    assert (cells["#version"], cells["#tokens"], cells["error"]) == (3, 7, "BAD")
+    assert (cells["#chunks"], cells["#total"], cells["#waited"]) == ("0/?", "4.00 s", "1.00 s")
 
 
 def test_search_prints_hits_and_exits_1_without_any(api: FakeApi) -> None:

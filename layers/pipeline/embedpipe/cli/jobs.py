@@ -15,6 +15,7 @@ from embedpipe.domain.jobs import JobStatus
 COLUMNS = ("job", "document", "status", "#chunks", "error")
 VERSIONS = ("#version", "#total")
 TIMINGS = ("#tokens", "#waited", "#chunked", "#embedded")
+ALL = (*COLUMNS, *VERSIONS, *TIMINGS)
 # In characters: below, there is no room for the versions, or for the timings.
 MIDDLE, WIDE = 100, 140
 
@@ -49,7 +50,7 @@ def jobs_command(
 
 
 def row(job: dict[str, Any]) -> list[Any]:
-    """Give a job as a row: `COLUMNS`, then `VERSIONS`, then `TIMINGS`."""
+    """Give a job as a row of the columns `ALL`."""
     from rich.markup import escape
 
     progress = job["progress"]
