@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS = ("one", "two", "three")
 THREADS = 4
-STEPS = 350
+STEPS = 500
 
 #: Rows that must not be, by what is wrong with them.
 WRONG: dict[str, str] = {
@@ -241,7 +241,7 @@ def test_whatever_happens_at_once_no_effect_is_lost_or_done_twice(
     assert {statuses[job] for job in world.cancelled} == {"cancelled"}
     assert set(world.stored.values()) == {1}
     assert all(len(jobs) == 1 for jobs in world.keys.values())
-    assert Counter(statuses.values())["succeeded"] >= 10
+    assert Counter(statuses.values())["succeeded"] > len(DOCUMENTS)
     assert world.restarted > 0
 
 
