@@ -54,6 +54,10 @@ def handle(event: dict[str, Any], services: bootstrap.ChunkServices) -> dict[str
     tell.count(telemetry.CHUNKS_CREATED, sum(json.loads(row.body)["chunk_count"] for row in rows))
     try:
         relay(rows, outbox=services.database.outbox, queues={"embed": services.embed_queue})
-    except PipelineError as error:
-        tell.logger.warning("rows are left to the sweep", error_code=error_code(error))
+    # Whatever it is: the rows are committed, and the records are not to come back for it.
+    except Exception as error:  # noqa: BLE001
+        keys = {} if isinstance(error, PipelineError) else telemetry.error_keys(error)
+        tell.logger.warning(
+            "rows are left to the sweep", **{**keys, "error_code": error_code(error)}
+        )
     return answer

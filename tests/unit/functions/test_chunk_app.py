@@ -137,6 +137,17 @@ def test_rows_that_cannot_be_sent_are_left_to_the_sweep() -> None:
     assert services.database.jobs.get("tenant-a", job_id(1)).status is JobStatus.EMBEDDING
 
 
+def test_a_queue_that_refuses_brings_no_record_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    services, _, embed_queue = some_services(a_job(1), a_job(2))
+
+    def refuse(_: object) -> set[str]:
+        raise ValueError("refused")
+
+    monkeypatch.setattr(embed_queue, "send", refuse)
+
+    assert app.handle(event("chunk_batch"), services) == {"batchItemFailures": []}
+
+
 def test_a_second_delivery_has_no_second_effect() -> None:
     services, _, embed_queue = some_services(a_job(1), a_job(2))
     app.handle(event("chunk_batch"), services)
