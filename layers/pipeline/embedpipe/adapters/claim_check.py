@@ -71,7 +71,10 @@ def resolve(body: str, blobs: Blobs) -> str:
     data = blobs.get(pointer.uri)
     if len(data) != pointer.bytes or hashlib.sha256(data).hexdigest() != pointer.sha256:
         raise ContentLostError("the claim check's object is not what was stored")
-    return data.decode()
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise MalformedMessageError("the claim check's object is not UTF-8") from None
 
 
 def _fence(body: str) -> dict[str, Any]:
