@@ -101,8 +101,8 @@ class Backing:
         if self.postgres is not None and self.postgres.child is not None:
             keepers.append(Keeper(self.postgres.child, self.postgres.start))
         if self.emulator is not None:
-            # It forgets what it held since its last graceful stop: jobs whose messages those were
-            # stay unfinished until their documents are sent again.
+            # It forgets what it held since its last graceful stop: maintenance starts the jobs
+            # whose messages those were again, after RESCUE_IDLE_S.
             keepers.append(Keeper(self.emulator.child, self._start_emulator))
         return keepers
 
