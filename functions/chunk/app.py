@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from embedpipe import bootstrap, telemetry
-from embedpipe.consumer import Consumer
-from embedpipe.errors import PipelineError, error_code
+from embedpipe.consumer import Consumer, relay_or_leave, time_left
 from embedpipe.messages import ChunkRequested
 from embedpipe.ports import OutboxRow
 from embedpipe.stages.chunk import chunk
-from embedpipe.stages.relay import relay
+
+#: What the largest document takes: none is begun with less time left.
+RESERVE_S = 15.0
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -19,45 +22,32 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return telemetry.instrumented("chunk", _invoke)(event, context)
 
 
-def _invoke(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    return handle(event, bootstrap.chunk())
+def _invoke(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return handle(event, bootstrap.chunk(), has_time=time_left(context, RESERVE_S))
 
 
-def handle(event: dict[str, Any], services: bootstrap.ChunkServices) -> dict[str, Any]:
+def handle(
+    event: dict[str, Any],
+    services: bootstrap.ChunkServices,
+    *,
+    has_time: Callable[[], bool] = lambda: True,
+) -> dict[str, Any]:
     """Chunk every record's document, then send what was committed, all records' rows together."""
-    jobs, settings = services.database.jobs, services.settings
-    rows: list[OutboxRow] = []
-
-    def chunk_one(message: ChunkRequested) -> None:
-        rows.extend(
-            chunk(
-                message,
-                jobs=jobs,
-                blobs=services.blobs,
-                models=services.models,
-                batch_chunks=settings.batch_chunks,
-                max_message_bytes=settings.max_message_bytes,
-            )
-        )
-
-    consume = Consumer(
-        ChunkRequested,
-        chunk_one,
-        inbox=services.inbox,
-        jobs=jobs,
-        policy=services.policy,
-        stage="chunk",
+    settings = services.settings
+    work = partial(
+        chunk,
+        jobs=services.database.jobs,
         blobs=services.blobs,
+        models=services.models,
+        batch_chunks=settings.batch_chunks,
+        max_message_bytes=settings.max_message_bytes,
+    )
+    rows: list[OutboxRow] = []
+    consume = Consumer.of(
+        services, ChunkRequested, lambda message: rows.extend(work(message)), "chunk", has_time
     )
     answer = consume(event)
-    tell = telemetry.of("chunk")
-    tell.count(telemetry.CHUNKS_CREATED, sum(json.loads(row.body)["chunk_count"] for row in rows))
-    try:
-        relay(rows, outbox=services.database.outbox, queues={"embed": services.embed_queue})
-    # Whatever it is: the rows are committed, and the records are not to come back for it.
-    except Exception as error:  # noqa: BLE001
-        keys = {} if isinstance(error, PipelineError) else telemetry.error_keys(error)
-        tell.logger.warning(
-            "rows are left to the sweep", **{**keys, "error_code": error_code(error)}
-        )
+    created = sum(json.loads(row.body)["chunk_count"] for row in rows)
+    telemetry.of("chunk").count(telemetry.CHUNKS_CREATED, created)
+    relay_or_leave(rows, services.database.outbox, {"embed": services.embed_queue}, "chunk")
     return answer

@@ -58,6 +58,7 @@ class Bench:
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     faults: dict[int, BaseException] = field(default_factory=dict)
     done: list[int] = field(default_factory=list)
+    has_time: bool = True
 
     def __post_init__(self) -> None:
         self.consume = Consumer(
@@ -68,6 +69,7 @@ class Bench:
             policy=POLICY,
             stage="test",
             blobs=self.blobs,
+            has_time=lambda: self.has_time,
         )
 
     @property
@@ -179,6 +181,28 @@ def test_good_poison_malformed_and_transient_in_one_batch(bench: Bench) -> None:
     assert bench.dlq.bodies() == [bodies[1], bodies[2]]
     assert bench.queue.bodies() == [bodies[3]]
     assert [bench.status(n) for n in (1, 2, 3)] == ["queued", "failed", "queued"]
+
+
+def test_what_there_is_no_time_for_is_handed_back_at_once(bench: Bench) -> None:
+    bench.has_time = False
+    bodies = [a_message(n).encode() for n in (1, 2, 3)]
+
+    failed = bench.run(*bodies)
+
+    assert bench.done == [1]
+    assert failed == bodies[1:]
+    assert bench.queue.depth == 2
+
+
+def test_each_invocation_does_at_least_one_record(bench: Bench) -> None:
+    bench.has_time = False
+    bench.run(*[a_message(n).encode() for n in (1, 2, 3)])
+
+    bench.run_again()
+    bench.run_again()
+
+    assert sorted(bench.done) == [1, 2, 3]
+    assert bench.queue.bodies() == []
 
 
 def test_every_record_may_fail_without_failing_the_function(bench: Bench) -> None:

@@ -186,7 +186,7 @@ def _database(settings: DatabaseSettings) -> PostgresDatabase:
     from embedpipe.adapters.postgres import PostgresDatabase
 
     return PostgresDatabase(
-        conninfo(settings),
+        lambda: conninfo(settings),
         min_size=settings.pool_min_size,
         max_size=settings.pool_max_size,
         ef_search=settings.hnsw_ef_search,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -16,7 +16,8 @@ from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.errors import PipelineError, error_code
 from embedpipe.messages import Message, decode
-from embedpipe.ports import Blobs, Inbox, Jobs, Received
+from embedpipe.ports import Blobs, Database, Inbox, Jobs, Outbox, OutboxRow, OutboxRows, Received
+from embedpipe.stages.relay import relay
 from embedpipe.stages.settle import Settled, settle_failure
 
 M = TypeVar("M", bound=Message)
@@ -49,6 +50,30 @@ class _Fence(BaseModel):
     document_version: int = Field(ge=1, lt=2**31)
 
 
+class Services(Protocol):
+    """What every consumer's entry point is wired with."""
+
+    @property
+    def database(self) -> Database:
+        """The database."""
+        ...
+
+    @property
+    def inbox(self) -> Inbox:
+        """The queue that it reads."""
+        ...
+
+    @property
+    def blobs(self) -> Blobs:
+        """Large payloads."""
+        ...
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How failures are retried."""
+        ...
+
+
 class Consumer(Generic[M]):
     """Turn an SQS event into partial batch failures. One bad record never fails its neighbours.
 
@@ -62,6 +87,9 @@ class Consumer(Generic[M]):
         The message of the queue.
     handle
         The work; what it returns is ignored, what it raises is settled.
+    has_time
+        Whether there is time for another record. The first is always begun; those that there is no
+        time for are handed back at once, and not killed in the middle with the whole batch.
     """
 
     def __init__(
@@ -74,7 +102,10 @@ class Consumer(Generic[M]):
         policy: RetryPolicy,
         stage: str,
         blobs: Blobs,
+        has_time: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._has_time = has_time
+        self._begun = 0
         self._model = model
         self._handle = handle
         self._inbox = inbox
@@ -84,9 +115,31 @@ class Consumer(Generic[M]):
         self._telemetry = telemetry.of(stage)
         self._logger = self._telemetry.logger
 
+    @classmethod
+    def of(
+        cls,
+        services: Services,
+        model: type[M],
+        handle: Callable[[M], object],
+        stage: str,
+        has_time: Callable[[], bool],
+    ) -> Consumer[M]:
+        """Make one of what an entry point is wired with."""
+        return cls(
+            model,
+            handle,
+            inbox=services.inbox,
+            jobs=services.database.jobs,
+            policy=services.policy,
+            stage=stage,
+            blobs=services.blobs,
+            has_time=has_time,
+        )
+
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Work through the records of an event, in order; give the answer for Lambda."""
         records = event.get("Records", [])
+        self._begun = 0
         processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
         if records:  # Powertools refuses an empty event.
             with processor(records=records, handler=self._record):
@@ -97,10 +150,24 @@ class Consumer(Generic[M]):
         received = _received(record.raw_event)
         started = time.perf_counter()
         with self._logger.append_context_keys(message_id=received.message_id):
+            if self._begun and not self._has_time():
+                self._hand_back(received)
+            self._begun += 1
             try:
                 self._work(received)
             finally:
                 self._telemetry.duration(telemetry.STAGE_LATENCY, time.perf_counter() - started)
+
+    def _hand_back(self, received: Received) -> NoReturn:
+        self._logger.info("no time left for the message")
+        try:
+            self._inbox.retry(received, 0)
+        except PipelineError as error:
+            # It comes back when its visibility timeout is over.
+            self._logger.warning(
+                "message could not be handed back", settle_error_code=error_code(error)
+            )
+        raise NotDoneError
 
     def _work(self, received: Received) -> None:
         message: M | None = None
@@ -142,6 +209,26 @@ class Consumer(Generic[M]):
             raise NotDoneError from None
         self._telemetry.count(telemetry.MESSAGES_REJECTED)
         self._logger.error("message rejected", **keys)
+
+
+def relay_or_leave(
+    rows: Sequence[OutboxRow], outbox: OutboxRows, queues: Mapping[str, Outbox], stage: str
+) -> None:
+    """Send what was committed; what cannot be sent is left to the sweep.
+
+    Whatever goes wrong: the rows are committed, and no record is to come back for it.
+    """
+    try:
+        relay(rows, outbox=outbox, queues=queues)
+    except Exception as error:  # noqa: BLE001
+        keys = {} if isinstance(error, PipelineError) else telemetry.error_keys(error)
+        keys |= {"error_code": error_code(error)}
+        telemetry.of(stage).logger.warning("rows are left to the sweep", **keys)
+
+
+def time_left(context: Any, reserve_s: float) -> Callable[[], bool]:
+    """Make a question of it whether more than the reserve is left of an invocation."""
+    return lambda: context.get_remaining_time_in_millis() > 1000 * reserve_s
 
 
 def named_job(body: str) -> JobRef | None:

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from embedpipe.settings import DatabaseSettings
 
-#: A rotated secret is known everywhere after so long.
-MAX_AGE_S = 3600
+#: A new connection knows a changed password after so long.
+MAX_AGE_S = 300
 
 
 def conninfo(settings: DatabaseSettings) -> str:

@@ -8,7 +8,7 @@ from embedpipe.adapters.postgres.documents import PostgresDocuments
 from embedpipe.adapters.postgres.jobs import PostgresJobs
 from embedpipe.adapters.postgres.outbox import PostgresOutboxRows
 from embedpipe.adapters.postgres.rescues import PostgresRescues
-from embedpipe.adapters.postgres.sessions import Sessions
+from embedpipe.adapters.postgres.sessions import Conninfo, Sessions
 from embedpipe.adapters.postgres.tenants import PostgresTenants
 from embedpipe.adapters.postgres.vectors import PostgresVectors
 
@@ -22,7 +22,7 @@ class PostgresDatabase:
     Parameters
     ----------
     conninfo
-        A libpq connection string or URL.
+        A libpq connection string or URL, or what gives one, for each connection anew.
     min_size, max_size
         Connections that are kept, and that there are at most.
     ef_search
@@ -30,7 +30,7 @@ class PostgresDatabase:
     """
 
     def __init__(
-        self, conninfo: str, *, min_size: int = 1, max_size: int = 5, ef_search: int = 64
+        self, conninfo: Conninfo, *, min_size: int = 1, max_size: int = 5, ef_search: int = 64
     ) -> None:
         self._sessions = Sessions(conninfo, min_size=min_size, max_size=max_size)
         self.jobs = PostgresJobs(self._sessions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import TypeAlias
@@ -18,6 +18,7 @@ from embedpipe.errors import StoreUnavailableError
 from embedpipe.sql import statement
 
 Connection: TypeAlias = "psycopg.Connection[DictRow]"
+Conninfo: TypeAlias = "str | Callable[[], str]"
 
 #: What the server enforces on every connection, in milliseconds.
 SERVER_OPTIONS = (
@@ -68,9 +69,16 @@ def complete_conninfo(conninfo: str) -> str:
 
 
 class Sessions:
-    """A pool of connections, opened on first use; gives transactions."""
+    """A pool of connections, opened on first use; gives transactions.
 
-    def __init__(self, conninfo: str, *, min_size: int, max_size: int) -> None:
+    Parameters
+    ----------
+    conninfo
+        A libpq connection string or URL, or what gives one: asked for each connection, as the
+        password in it may change.
+    """
+
+    def __init__(self, conninfo: Conninfo, *, min_size: int, max_size: int) -> None:
         self._conninfo = conninfo
         self._sizes = (min_size, max_size)
         self._lock = Lock()
@@ -83,7 +91,7 @@ class Sessions:
                 raise PoolClosed("the database was closed")
             if self._pool is None:
                 self._pool = ConnectionPool(
-                    complete_conninfo(self._conninfo),
+                    self._complete,
                     connection_class=psycopg.Connection[DictRow],
                     kwargs={"prepare_threshold": None, "row_factory": dict_row},
                     min_size=self._sizes[0],
@@ -96,6 +104,10 @@ class Sessions:
                     name="embedpipe",
                 )
             return self._pool
+
+    def _complete(self) -> str:
+        given = self._conninfo
+        return complete_conninfo(given if isinstance(given, str) else given())
 
     def _check(self, connection: Connection) -> None:
         try:
