@@ -40,6 +40,29 @@ def _stored_chunks(backend: Backend) -> list[tuple[int, int]]:
     return sorted((row["version"], row["chunk_index"]) for row in backend.rows("embeddings"))
 
 
+def test_a_job_has_its_tenants_tier_and_no_cost_before_it_is_cut(database: Database) -> None:
+    ref = admit(database)
+
+    job = database.jobs.get(ref.tenant_id, ref.job_id)
+
+    assert (job.tier, job.cost_usd) == ("free", None)
+
+
+@pytest.mark.parametrize(("price", "cost"), [(0.0, 0.0), (0.02, 8e-8)])
+def test_a_job_costs_what_its_collections_model_charges_for_its_tokens(
+    database: Database, price: float, cost: float
+) -> None:
+    priced = replace(MODEL, price_usd_per_million_tokens=price)
+    collection = database.collections.create("acme", "priced", priced, "").collection
+
+    ref = a_chunked_job(database, collection=collection, chunks=2).ref
+
+    job = database.jobs.get(ref.tenant_id, ref.job_id)
+    assert job.tokens_total == 4
+    assert job.cost_usd == pytest.approx(cost)
+    assert database.collections.get("acme", collection).price_usd_per_million_tokens == price
+
+
 def test_a_job_goes_through_all_statuses(database: Database) -> None:
     ref = admit(database)
     seen = [_status(database, ref)]

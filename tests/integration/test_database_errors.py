@@ -87,6 +87,28 @@ def test_cut_connections_are_replaced(
         postgres_database.jobs.check()
 
 
+def test_a_new_connection_asks_for_the_password_of_the_day(
+    owner_conninfo: str, app_conninfo: str, postgres_database: PostgresDatabase
+) -> None:
+    asked: list[str] = []
+
+    def conninfo() -> str:
+        asked.append(app_conninfo)
+        return app_conninfo
+
+    database = PostgresDatabase(conninfo, min_size=0, max_size=1)
+    try:
+        database.jobs.check()
+        before = len(asked)
+        assert _backends(owner_conninfo) >= 1
+        database.jobs.check()
+    finally:
+        database.close()
+
+    assert before == 1
+    assert len(asked) == 2
+
+
 def test_a_server_that_is_not_there_is_unavailable() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

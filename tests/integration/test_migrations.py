@@ -183,10 +183,10 @@ def test_a_terminal_status_is_never_left_whoever_writes(
         """INSERT INTO document_versions (tenant_id, collection, document_id, version, content,
                content_sha256, content_bytes, content_type, chunk_size, chunk_overlap, chunk_unit)
            VALUES ('acme', 'default', 'doc', 1, 'x', 'x', 1, 'text/plain', 10, 0, 'chars')""",
-        """INSERT INTO jobs (tenant_id, job_id, collection, document_id, version, status,
-               finished_at)
+        """INSERT INTO jobs (tenant_id, job_id, collection, document_id, version, tier,
+               status, finished_at)
            VALUES ('acme', '00000000-0000-0000-0000-000000000001', 'default', 'doc', 1,
-               'cancelled', now())""",
+               'free', 'cancelled', now())""",
     )
 
     with pytest.raises(psycopg.errors.CheckViolation) as caught:

@@ -56,9 +56,11 @@ class JobAnswer(Answer):
     collection: str
     document_id: str
     version: int
+    tier: str
     priority: int
     progress: Progress
     tokens_total: int | None
+    cost_usd: float | None
     attempts: int
     metadata: dict[str, Any]
     error: JobFailure | None
@@ -84,6 +86,7 @@ class CollectionAnswer(Answer):
     dimensions: int
     distance: str
     description: str
+    price_usd_per_million_tokens: float
     created_at: datetime
 
     @classmethod

@@ -87,7 +87,17 @@ class JobError:
 
 @dataclass(frozen=True)
 class Job:
-    """One document's way through all stages, as a reader sees it."""
+    """One document's way through all stages, as a reader sees it.
+
+    Attributes
+    ----------
+    tier
+        The tenant's, at admission.
+    tokens_total
+        Tokens of all chunks as the model takes them; overlaps count twice.
+    cost_usd
+        Price of these tokens, by the price of the collection's model: 0 for a model of one's own.
+    """
 
     tenant_id: str
     job_id: str
@@ -96,10 +106,12 @@ class Job:
     version: int
     epoch: int
     status: JobStatus
+    tier: str
     priority: int
     chunks_total: int | None
     chunks_stored: int
     tokens_total: int | None
+    cost_usd: float | None
     attempts: int
     error: JobError | None
     metadata: dict[str, Any]

@@ -68,6 +68,7 @@ class Manifest(_Strict):
     normalize: bool
     query_prefix: str = Field(default="", max_length=1024)
     document_prefix: str = Field(default="", max_length=1024)
+    price_usd_per_million_tokens: float = Field(default=0.0, ge=0, lt=1_000_000)
     licence: str
     source: str
     weights_sha256: Sha256
@@ -106,6 +107,7 @@ class Manifest(_Strict):
             special_tokens=self.special_tokens,
             query_prefix=self.query_prefix,
             document_prefix=self.document_prefix,
+            price_usd_per_million_tokens=self.price_usd_per_million_tokens,
         )
 
     @classmethod

@@ -24,6 +24,7 @@ class Collection:
     distance: str
     description: str
     created_at: datetime
+    price_usd_per_million_tokens: float = 0.0
 
 
 @dataclass(frozen=True)

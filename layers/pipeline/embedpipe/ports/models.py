@@ -26,6 +26,8 @@ class ModelInfo:
         Longest input, special tokens included.
     special_tokens
         How many tokens the tokenizer adds to every input.
+    price_usd_per_million_tokens
+        What its provider charges; 0 for a model of one's own.
     """
 
     model_id: str
@@ -35,6 +37,7 @@ class ModelInfo:
     special_tokens: int = 2
     query_prefix: str = ""
     document_prefix: str = ""
+    price_usd_per_million_tokens: float = 0.0
 
 
 @dataclass(frozen=True)

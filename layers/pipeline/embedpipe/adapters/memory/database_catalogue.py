@@ -38,6 +38,7 @@ class MemoryCollections:
                 distance="cosine",
                 description=description,
                 created_at=self._state.now(),
+                price_usd_per_million_tokens=model.price_usd_per_million_tokens,
             )
             self._state.collections[tenant_id, collection] = row
             return row

@@ -129,6 +129,8 @@ class MemoryJobs:
             self._state.add_outbox(outbox)
             row.chunks_total = len(chunks)
             row.tokens_total = sum(chunk.tokens for chunk in chunks)
+            price = self._state.collection(row.tenant_id, row.collection)
+            row.cost_usd = row.tokens_total * price.price_usd_per_million_tokens / 1e6
             row.status, row.embedding_at = JobStatus.EMBEDDING, self._state.now()
             row.touched_at = row.embedding_at
             if not batches:

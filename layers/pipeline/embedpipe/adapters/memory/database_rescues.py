@@ -54,7 +54,7 @@ class MemoryRescues:
             for batch in self._state.batches_of(row):
                 del self._state.batches[batch.tenant_id, batch.job_id, batch.epoch, batch.batch_no]
             row.status, row.epoch, row.rescues = JobStatus.QUEUED, row.epoch + 1, row.rescues + 1
-            row.chunks_total = row.tokens_total = None
+            row.chunks_total = row.tokens_total = row.cost_usd = None
             row.chunking_at = row.embedding_at = row.storing_at = None
             row.touched_at = self._state.now()
             message = outbox(replace(job.ref, epoch=row.epoch))

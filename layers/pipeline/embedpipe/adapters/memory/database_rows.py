@@ -55,6 +55,7 @@ class JobRow:
     collection: str
     document_id: str
     version: int
+    tier: str
     priority: int
     idempotency_key: str | None
     request_sha256: str | None
@@ -64,6 +65,7 @@ class JobRow:
     status: JobStatus = JobStatus.QUEUED
     chunks_total: int | None = None
     tokens_total: int | None = None
+    cost_usd: float | None = None
     attempts: int = 0
     error: JobError | None = None
     chunking_at: datetime | None = None

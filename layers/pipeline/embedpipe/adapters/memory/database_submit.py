@@ -84,6 +84,7 @@ def _insert(state: State, job: NewJob, version: int) -> None:
         collection=job.collection,
         document_id=job.document_id,
         version=version,
+        tier=state.tenants[job.tenant_id],
         priority=job.priority,
         idempotency_key=job.idempotency_key,
         request_sha256=job.request_sha256,

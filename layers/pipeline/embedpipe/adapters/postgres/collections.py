@@ -38,6 +38,7 @@ def insert_collection(
         "fingerprint": model.fingerprint,
         "dimensions": model.dimensions,
         "description": description,
+        "price": model.price_usd_per_million_tokens,
     }
     return connection.execute(statement("collections", "insert"), parameters).fetchone()
 

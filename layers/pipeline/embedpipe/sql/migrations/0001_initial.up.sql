@@ -61,12 +61,14 @@ CREATE TABLE collections (
     dimensions  integer NOT NULL,
     distance    text NOT NULL DEFAULT 'cosine',
     description text NOT NULL DEFAULT '',
+    price_usd_per_million_tokens numeric(12, 6) NOT NULL DEFAULT 0,
     created_at  timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT collections_pk PRIMARY KEY (tenant_id, collection),
     CONSTRAINT collections_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenants ON DELETE CASCADE,
     CONSTRAINT collections_name_form CHECK (collection ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$'),
     CONSTRAINT collections_fingerprint_form CHECK (fingerprint ~ '^[0-9a-f]{64}$'),
     CONSTRAINT collections_dimensions_range CHECK (dimensions BETWEEN 1 AND 16000),
+    CONSTRAINT collections_price_range CHECK (price_usd_per_million_tokens >= 0),
     CONSTRAINT collections_distance_known CHECK (distance IN ('cosine'))
 );
 
@@ -122,12 +124,14 @@ CREATE TABLE jobs (
     version         integer NOT NULL,
     epoch           integer NOT NULL DEFAULT 1,
     status          text NOT NULL DEFAULT 'queued',
+    tier            text NOT NULL,
     priority        smallint NOT NULL DEFAULT 50,
     idempotency_key text COLLATE "C",
     request_sha256  text,
     traceparent     text,
     chunks_total    integer,
     tokens_total    bigint,
+    cost_usd        numeric(18, 9),
     attempts        integer NOT NULL DEFAULT 0,
     rescues         integer NOT NULL DEFAULT 0,
     error_code      text,
@@ -145,6 +149,7 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_idempotency_unique UNIQUE (tenant_id, idempotency_key),
     CONSTRAINT jobs_status_known CHECK (status IN
         ('queued', 'chunking', 'embedding', 'storing', 'succeeded', 'failed', 'cancelled')),
+    CONSTRAINT jobs_tier_known CHECK (tier IN ('free', 'premium', 'enterprise')),
     CONSTRAINT jobs_priority_range CHECK (priority BETWEEN 0 AND 100),
     CONSTRAINT jobs_failure_type_known CHECK (failure_type IN ('transient', 'permanent')),
     CONSTRAINT jobs_finished_when_final

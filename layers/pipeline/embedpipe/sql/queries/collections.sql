@@ -1,21 +1,25 @@
 -- insert --
 -- A collection, unless there is one of that name.
-INSERT INTO collections (tenant_id, collection, model_id, fingerprint, dimensions, description)
+INSERT INTO collections (tenant_id, collection, model_id, fingerprint, dimensions, description,
+    price_usd_per_million_tokens)
 VALUES (%(tenant_id)s, %(collection)s, %(model_id)s, %(fingerprint)s, %(dimensions)s,
-    %(description)s)
+    %(description)s, %(price)s)
 ON CONFLICT DO NOTHING
-RETURNING collection, model_id, fingerprint, dimensions, distance, description, created_at
+RETURNING collection, model_id, fingerprint, dimensions, distance, description,
+    price_usd_per_million_tokens::float8, created_at
 
 -- read --
 -- One collection.
-SELECT collection, model_id, fingerprint, dimensions, distance, description, created_at
+SELECT collection, model_id, fingerprint, dimensions, distance, description,
+    price_usd_per_million_tokens::float8, created_at
 FROM collections
 WHERE tenant_id = %(tenant_id)s
   AND collection = %(collection)s
 
 -- list --
 -- A page of collections by name, after a given one.
-SELECT collection, model_id, fingerprint, dimensions, distance, description, created_at
+SELECT collection, model_id, fingerprint, dimensions, distance, description,
+    price_usd_per_million_tokens::float8, created_at
 FROM collections
 WHERE tenant_id = %(tenant_id)s
   AND collection > %(after)s

@@ -41,11 +41,12 @@ message AS (
     ON CONFLICT DO NOTHING
 )
 INSERT INTO jobs (
-    tenant_id, job_id, collection, document_id, version, priority, idempotency_key,
+    tenant_id, job_id, collection, document_id, version, tier, priority, idempotency_key,
     request_sha256, traceparent)
-VALUES (
-    %(tenant_id)s, %(job_id)s, %(collection)s, %(document_id)s, %(version)s, %(priority)s,
-    %(idempotency_key)s, %(request_sha256)s, %(traceparent)s)
+SELECT tenant_id, %(job_id)s, %(collection)s, %(document_id)s, %(version)s, tier, %(priority)s,
+    %(idempotency_key)s, %(request_sha256)s, %(traceparent)s
+FROM tenants
+WHERE tenant_id = %(tenant_id)s
 
 -- stop --
 -- End jobs of a document that are not final, and remove what they stored: vectors go with their
@@ -84,7 +85,7 @@ FROM stopped
 -- read --
 -- One job as a reader sees it. OFFSET 0 keeps a lookup by key a lookup: on tables that were never
 -- analyzed the planner else takes all rows of a tenant for one, and joins them in a loop.
-SELECT j.*, v.metadata, s.chunks_stored
+SELECT j.*, j.cost_usd::float8 AS cost_usd, v.metadata, s.chunks_stored
 FROM jobs j
 CROSS JOIN LATERAL (
     SELECT v.metadata
@@ -103,7 +104,7 @@ WHERE j.tenant_id = %(tenant_id)s
 
 -- list --
 -- A page of jobs, newest first, after a given one.
-SELECT j.*, v.metadata, s.chunks_stored
+SELECT j.*, j.cost_usd::float8 AS cost_usd, v.metadata, s.chunks_stored
 FROM jobs j
 CROSS JOIN LATERAL (
     SELECT v.metadata
@@ -151,7 +152,11 @@ SET status = 'embedding',
     embedding_at = now(),
     touched_at = now(),
     chunks_total = %(chunks_total)s,
-    tokens_total = %(tokens_total)s
+    tokens_total = %(tokens_total)s,
+    cost_usd = %(tokens_total)s * (
+        SELECT c.price_usd_per_million_tokens
+        FROM collections c
+        WHERE (c.tenant_id, c.collection) = (jobs.tenant_id, jobs.collection)) / 1000000
 WHERE tenant_id = %(tenant_id)s
   AND job_id = %(job_id)s
   AND epoch = %(epoch)s
