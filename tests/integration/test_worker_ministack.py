@@ -21,13 +21,14 @@ from embedpipe.adapters.embed_endpoint import HttpQueryEmbedder
 from embedpipe.adapters.postgres import PostgresDatabase
 from embedpipe.adapters.sqs import SqsQueue
 from embedpipe.adapters.tokenizer import ModelsDirectory
-from embedpipe.domain.jobs import Chunking, JobRef, JobStatus, NewJob
+from embedpipe.domain.jobs import JobRef, JobStatus
 from embedpipe.domain.tokens import pack
 from embedpipe.errors import EmbedderUnavailableError
 from embedpipe.messages import EmbedRequested, StoreRequested, decode
 from embedpipe.ports import NewBatch, NewChunk, OutboxRow, Outgoing
 from embedpipe.stages.store import store
 
+from tests.builders import a_new_job
 from tests.ministack import free_port, ministack
 from tests.real_model import MODELS_DIR, the_real_model
 
@@ -81,18 +82,7 @@ class Cloud:
     def submit(self, texts: list[str]) -> EmbedRequested:
         """Put a job of one batch where the chunk stage would."""
         job_id = str(uuid4())
-        job = NewJob(
-            tenant_id=TENANT,
-            job_id=job_id,
-            collection="default",
-            document_id=job_id,
-            content="x" * len(texts),
-            content_uri=None,
-            content_sha256="0" * 64,
-            content_bytes=len(texts),
-            content_type="text/plain",
-            chunking=Chunking(),
-        )
+        job = a_new_job(tenant_id=TENANT, job_id=job_id, document_id=job_id)
         jobs = self.database.jobs
         jobs.admit(job, lambda _: OutboxRow(TENANT, "chunk", job_id, "{}"))
         ref = JobRef(TENANT, job_id, 1, "default", job_id, 1)

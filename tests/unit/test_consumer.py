@@ -11,12 +11,13 @@ from embedpipe import telemetry
 from embedpipe.adapters import claim_check
 from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
 from embedpipe.consumer import Consumer, named_job
-from embedpipe.domain.jobs import Chunking, JobStatus, NewJob
+from embedpipe.domain.jobs import JobStatus, NewJob
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.errors import PermanentError, StoreUnavailableError, TransientError
 from embedpipe.messages import ChunkRequested
 from embedpipe.ports import OutboxRow, Outgoing
 
+from tests.builders import a_new_job
 from tests.sqs_events import as_event, failed_ids
 
 SECRET = "canary text of a document"
@@ -117,18 +118,7 @@ def bench(now: list[float]) -> Bench:
 
 
 def a_job(n: int) -> NewJob:
-    return NewJob(
-        tenant_id="tenant-a",
-        job_id=job_id(n),
-        collection="default",
-        document_id=f"doc-{n}",
-        content="text",
-        content_uri=None,
-        content_sha256="0" * 64,
-        content_bytes=4,
-        content_type="text/plain",
-        chunking=Chunking(),
-    )
+    return a_new_job(tenant_id="tenant-a", job_id=job_id(n), document_id=f"doc-{n}")
 
 
 @pytest.fixture

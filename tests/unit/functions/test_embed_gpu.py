@@ -11,13 +11,14 @@ from embedpipe.adapters.memory import (
     MemoryDatabase,
     MemoryQueue,
 )
-from embedpipe.domain.jobs import Chunking, JobRef, NewJob
+from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.messages import StoreRequested, decode
 from embedpipe.ports import NewBatch, NewChunk, OutboxRow
 from embedpipe.settings import EmbedSettings
 
 from functions.embed_gpu import app
+from tests.builders import a_new_job
 from tests.sqs_events import send_bodies
 
 SETTINGS = {
@@ -39,18 +40,7 @@ def some_jobs() -> MemoryDatabase:
     database = MemoryDatabase()
     database.create_tenant("tenant-a", FakeModels().get("fake"))
     for n, count in ((1, 2), (2, 1), (3, 1)):
-        job = NewJob(
-            tenant_id="tenant-a",
-            job_id=job_id(n),
-            collection="default",
-            document_id=f"doc-{n}",
-            content="text",
-            content_uri=None,
-            content_sha256="0" * 64,
-            content_bytes=4,
-            content_type="text/plain",
-            chunking=Chunking(),
-        )
+        job = a_new_job(tenant_id="tenant-a", job_id=job_id(n), document_id=f"doc-{n}")
         database.jobs.admit(job, lambda _: OutboxRow("tenant-a", "chunk", "admitted", "{}"))
         ref = JobRef("tenant-a", job_id(n), 1, "default", f"doc-{n}", 1)
         chunks = [NewChunk(at, at, at + 1, "t", 3, "0" * 64) for at in range(count)]

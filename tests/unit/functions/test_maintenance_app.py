@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from embedpipe import bootstrap, telemetry
 from embedpipe.adapters.memory import FakeModels, MemoryDatabase, MemoryQueue
-from embedpipe.domain.jobs import Chunking, NewJob
 from embedpipe.errors import QueueUnavailableError
 from embedpipe.ports import OutboxRow
 from embedpipe.settings import MaintenanceSettings
 
 from functions.maintenance import app
+from tests.builders import a_new_job
 from tests.sqs_events import LambdaContext, event
 
 SETTINGS = {
@@ -37,17 +37,8 @@ def some_services(*, left: int) -> tuple[bootstrap.MaintenanceServices, MemoryQu
     database = MemoryDatabase(clock=clock)
     database.create_tenant("tenant-a", FakeModels().get("fake"))
     for n in range(left):
-        job = NewJob(
-            tenant_id="tenant-a",
-            job_id=f"00000000-0000-4000-8000-{n:012d}",
-            collection="default",
-            document_id=f"doc-{n}",
-            content="text",
-            content_uri=None,
-            content_sha256="0" * 64,
-            content_bytes=4,
-            content_type="text/plain",
-            chunking=Chunking(),
+        job = a_new_job(
+            tenant_id="tenant-a", job_id=f"00000000-0000-4000-8000-{n:012d}", document_id=f"doc-{n}"
         )
         row = OutboxRow("tenant-a", "chunk", f"{n}", f'"{n}"')
         database.jobs.admit(job, lambda _, row=row: row)  # type: ignore[misc]

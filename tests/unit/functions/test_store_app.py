@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from embedpipe import bootstrap
 from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
-from embedpipe.domain.jobs import Chunking, JobRef, JobStatus, NewJob
+from embedpipe.domain.jobs import JobRef, JobStatus
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.ports import NewBatch, NewChunk, OutboxRow
 from embedpipe.settings import StoreSettings
 
 from functions.store import app
+from tests.builders import a_new_job
 from tests.sqs_events import LambdaContext, as_event, event, failed_ids, send_bodies
 
 SETTINGS = {
@@ -31,18 +32,7 @@ def some_services() -> tuple[bootstrap.StoreServices, MemoryQueue]:
     database = MemoryDatabase()
     database.create_tenant("tenant-a", FakeModels().get("fake"))
     for n in (1, 2):
-        job = NewJob(
-            tenant_id="tenant-a",
-            job_id=job_id(n),
-            collection="default",
-            document_id=f"doc-{n}",
-            content="text",
-            content_uri=None,
-            content_sha256="0" * 64,
-            content_bytes=4,
-            content_type="text/plain",
-            chunking=Chunking(),
-        )
+        job = a_new_job(tenant_id="tenant-a", job_id=job_id(n), document_id=f"doc-{n}")
         database.jobs.admit(job, lambda _: OutboxRow("tenant-a", "chunk", "admitted", "{}"))
         ref = JobRef("tenant-a", job_id(n), 1, "default", f"doc-{n}", 1)
         chunk = NewChunk(0, 0, 4, "text", 3, "0" * 64)

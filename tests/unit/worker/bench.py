@@ -20,7 +20,7 @@ from embedpipe.adapters.memory import (
     MemoryDatabase,
     MemoryQueue,
 )
-from embedpipe.domain.jobs import Chunking, JobRef, JobStatus, NewJob
+from embedpipe.domain.jobs import JobRef, JobStatus
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.domain.tokens import pack
 from embedpipe.messages import EmbedRequested, StoreRequested, decode
@@ -28,6 +28,8 @@ from embedpipe.ports import NewBatch, NewChunk, OutboxRow, Outgoing
 from embedpipe.settings import EmbedSettings
 from embedpipe.stages.store import store
 from embedpipe.worker import Context, Ports, Worker
+
+from tests.builders import a_new_job
 
 MODEL = FakeModels().get("fake")
 
@@ -71,18 +73,7 @@ class Jobs:
 
     def a_message(self, texts: Sequence[str], *, tenant: str = "acme") -> EmbedRequested:
         job_id, document_id = str(uuid4()), f"doc-{uuid4().hex}"
-        job = NewJob(
-            tenant_id=tenant,
-            job_id=job_id,
-            collection="default",
-            document_id=document_id,
-            content="x" * len(texts),
-            content_uri=None,
-            content_sha256="0" * 64,
-            content_bytes=len(texts),
-            content_type="text/plain",
-            chunking=Chunking(),
-        )
+        job = a_new_job(tenant_id=tenant, job_id=job_id, document_id=document_id)
         self.database.jobs.admit(job, lambda _: OutboxRow(tenant, "chunk", job_id, "{}"))
         ref = JobRef(tenant, job_id, 1, "default", document_id, 1)
         chunks = [NewChunk(at, at, at + 1, "x", 3, "0" * 64) for at in range(len(texts))]

@@ -89,7 +89,7 @@ class MemoryJobs:
             row = self._state.fenced(ref, *_UNCHUNKED)
             if row is None:
                 return None
-            row.status = JobStatus.CHUNKING
+            row.move_to(JobStatus.CHUNKING)
             row.touched_at = self._state.now()
             row.chunking_at = row.chunking_at or row.touched_at
             version = self._state.document_versions[
@@ -131,8 +131,8 @@ class MemoryJobs:
             row.tokens_total = sum(chunk.tokens for chunk in chunks)
             price = self._state.collection(row.tenant_id, row.collection)
             row.cost_usd = row.tokens_total * price.price_usd_per_million_tokens / 1e6
-            row.status, row.embedding_at = JobStatus.EMBEDDING, self._state.now()
-            row.touched_at = row.embedding_at
+            row.move_to(JobStatus.EMBEDDING)
+            row.embedding_at = row.touched_at = self._state.now()
             if not batches:
                 self._state.publish(row)
             return True
@@ -170,7 +170,8 @@ class MemoryJobs:
                 vector = values[at * dimensions : (at + 1) * dimensions].tolist()
                 index = batch.chunk_from + at
                 stored[index] = EmbeddingRow(*key, index, fingerprint, vector)
-            batch.state, row.status = "stored", JobStatus.STORING
+            batch.state = "stored"
+            row.move_to(JobStatus.STORING)
             row.touched_at = self._state.now()
             row.storing_at = row.storing_at or row.touched_at
             if all(other.state == "stored" for other in self._state.batches_of(row)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from embedpipe.domain.jobs import Chunking, JobError, JobStatus
+from embedpipe.domain.jobs import Chunking, JobError, JobStatus, may_follow
 
 
 @dataclass
@@ -78,6 +78,12 @@ class JobRow:
     def __post_init__(self) -> None:
         """Let it have moved when it was made."""
         self.touched_at = self.created_at
+
+    def move_to(self, status: JobStatus) -> None:
+        """Change the status within an epoch, forward only, as the real database does."""
+        if not may_follow(self.status, status):
+            raise RuntimeError(f"a job that is {self.status} cannot become {status}")
+        self.status = status
 
 
 @dataclass

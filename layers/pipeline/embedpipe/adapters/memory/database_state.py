@@ -75,7 +75,8 @@ class State:
 
     def finish(self, job: JobRow, status: JobStatus, error: JobError) -> None:
         """Set a job failed or cancelled and remove what its version has stored."""
-        job.status, job.error, job.finished_at = status, error, self.now()
+        job.move_to(status)
+        job.error, job.finished_at = error, self.now()
         self.remove_version(job.tenant_id, job.collection, job.document_id, job.version)
         for row in self.batches_of(job):
             del self.batches[row.tenant_id, row.job_id, row.epoch, row.batch_no]
@@ -98,7 +99,8 @@ class State:
     def publish(self, job: JobRow) -> None:
         """Set a job succeeded, make its version the visible one, remove those before it."""
         now = self.now()
-        job.status, job.finished_at = JobStatus.SUCCEEDED, now
+        job.move_to(JobStatus.SUCCEEDED)
+        job.finished_at = now
         key = (job.tenant_id, job.collection, job.document_id)
         document = self.documents[key]
         document.current_version = max(document.current_version or 0, job.version)
