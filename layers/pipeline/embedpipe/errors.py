@@ -18,13 +18,17 @@ PipelineError
 │   ├── BadVectorError          BAD_VECTOR
 │   ├── PoisonChunkError        POISON_CHUNK
 │   ├── ContentLostError        CONTENT_LOST
-│   └── MessageTooLargeError    MESSAGE_TOO_LARGE
+│   ├── MessageTooLargeError    MESSAGE_TOO_LARGE
+│   └── ProviderRejectedError   PROVIDER_REJECTED
 ├── ModelFilesError         MODEL_FILES: the files of a model are damaged or not the pinned ones
 └── TransientError          may succeed later: retried with backoff; 503 at the API
     ├── StoreUnavailableError   STORE_UNAVAILABLE     an outage: spends no attempt
     ├── QueueUnavailableError   QUEUE_UNAVAILABLE     an outage: spends no attempt
     ├── BlobsUnavailableError   BLOBS_UNAVAILABLE     an outage: spends no attempt
     ├── ModelUnavailableError   MODEL_UNAVAILABLE     an outage: spends no attempt
+    ├── ProviderUnavailableError PROVIDER_UNAVAILABLE an outage: spends no attempt
+    │   ├── ProviderRefusedError    PROVIDER_REFUSED
+    │   └── CircuitOpenError        CIRCUIT_OPEN
     └── EmbedderUnavailableError EMBEDDER_UNAVAILABLE
 
 Anything else is a bug: logged with its traceback, transient in a stage, 500 at the API.
@@ -168,6 +172,12 @@ class MessageTooLargeError(PermanentError):
     code = "MESSAGE_TOO_LARGE"
 
 
+class ProviderRejectedError(PermanentError):
+    """The provider refuses this text, or gave vectors that the model does not promise."""
+
+    code = "PROVIDER_REJECTED"
+
+
 class ModelFilesError(PipelineError):
     """The files of a model are damaged, incomplete or not the ones of its manifest."""
 
@@ -225,6 +235,25 @@ class ModelUnavailableError(TransientError):
 
     code = "MODEL_UNAVAILABLE"
     spends_attempt = False
+
+
+class ProviderUnavailableError(TransientError):
+    """The provider does not answer, or has no capacity."""
+
+    code = "PROVIDER_UNAVAILABLE"
+    spends_attempt = False
+
+
+class ProviderRefusedError(ProviderUnavailableError):
+    """The provider refuses the key, the account or the model."""
+
+    code = "PROVIDER_REFUSED"
+
+
+class CircuitOpenError(ProviderUnavailableError):
+    """The provider's circuit breaker is open."""
+
+    code = "CIRCUIT_OPEN"
 
 
 class EmbedderUnavailableError(TransientError):

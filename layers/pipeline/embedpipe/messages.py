@@ -85,16 +85,23 @@ class _Batch(Message):
 
 
 class EmbedRequested(_Batch):
-    """Compute the vectors of one batch of chunks."""
+    """Compute the vectors of one batch of chunks.
+
+    `tokens` for a model that the worker computes, `texts` for one at a provider: never both.
+    """
 
     msg_schema: Literal["embedpipe.embed.v1"] = "embedpipe.embed.v1"
     schema_url: str = _schema_url("embedpipe.embed.v1")
-    tokens: TokenBlock
+    tokens: TokenBlock | None = None
+    texts: list[_Text] | None = Field(default=None, min_length=1, max_length=1000)
 
     @model_validator(mode="after")
-    def _one_length_per_chunk(self) -> Self:
-        if len(self.tokens.lengths) != self.chunk_count:
-            raise ValueError("tokens.lengths must have chunk_count entries")
+    def _one_input_per_chunk(self) -> Self:
+        if (self.tokens is None) == (self.texts is None):
+            raise ValueError("give either tokens or texts")
+        inputs = self.tokens.lengths if self.tokens is not None else self.texts or []
+        if len(inputs) != self.chunk_count:
+            raise ValueError("there must be chunk_count inputs")
         return self
 
 

@@ -341,7 +341,7 @@ def test_messages_with_many_tokens_stay_small() -> None:
 
 
 def a_store_body(request: EmbedRequested, dimensions: int) -> str:
-    fields = request.model_dump(exclude={"tokens", "msg_schema", "schema_url"})
+    fields = request.model_dump(exclude={"tokens", "texts", "msg_schema", "schema_url"})
     vectors = "A" * (4 * -(-request.chunk_count * dimensions * 4 // 3))
     return StoreRequested(**fields, dimensions=dimensions, vectors=vectors).encode()
 

@@ -6,13 +6,13 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from embedpipe.errors import NotFoundError, PoisonChunkError
+from embedpipe.errors import ModelFilesError, NotFoundError, PoisonChunkError
 from embedpipe.models.directory import TOKENIZER, ModelDirectory, ModelId
 from embedpipe.models.tokenizer_file import load_tokenizer
 from embedpipe.ports.models import Encoding, ModelInfo
@@ -150,6 +150,14 @@ class ModelsDirectory:
                 self._ensure(directory, TOKENIZER)
                 self._tokenizers[model_id] = HuggingFaceTokenizer.load(directory)
             return self._tokenizers[model_id]
+
+    def all(self) -> list[ModelInfo]:
+        """List what is on this disk, by id. What cannot be read is left out."""
+        found = []
+        for path in sorted(self._models_dir.glob("[!.]*/embedpipe.yaml")):
+            with suppress(NotFoundError, ModelFilesError, OSError):
+                found.append(self.get(path.parent.name))
+        return found
 
     def directory(self, model_id: str) -> ModelDirectory:
         """Give a model's directory with every file of its manifest there, for an embedder."""

@@ -52,6 +52,9 @@ CODES: dict[str, str] = {
     "QUEUE_UNAVAILABLE": "The queue service is out of reach.",
     "BLOBS_UNAVAILABLE": "The object store is out of reach.",
     "EMBEDDER_UNAVAILABLE": "No embedder answers.",
+    "PROVIDER_UNAVAILABLE": "The provider of the model does not answer, or has no capacity.",
+    "PROVIDER_REFUSED": "The provider refuses the key, the account or the model.",
+    "CIRCUIT_OPEN": "The provider failed too often and is given time to recover.",
     "UNHEALTHY": "A part that requests need does not answer.",
     "INTERNAL": "The server failed.",
 }

@@ -13,7 +13,20 @@ from embedpipe.ports.catalogue import (
     Vectors,
 )
 from embedpipe.ports.jobs import Admission, Jobs, NewBatch, NewChunk, OutboxRow, OutboxRows
-from embedpipe.ports.models import Embedder, Encoding, ModelInfo, Models, QueryEmbedder, Tokenizer
+from embedpipe.ports.models import (
+    Embedder,
+    Embedders,
+    Encoding,
+    Kind,
+    LoadedModel,
+    ModelInfo,
+    Models,
+    QueryEmbedder,
+    RemoteEmbedder,
+    RemoteEmbedders,
+    Tokenizer,
+    Tuning,
+)
 from embedpipe.ports.paging import Page
 from embedpipe.ports.queues import Blobs, Inbox, Outbox, Outgoing, Received
 from embedpipe.ports.rescues import Rescues, Stalled
@@ -29,10 +42,13 @@ __all__ = [
     "Document",
     "Documents",
     "Embedder",
+    "Embedders",
     "Encoding",
     "Hit",
     "Inbox",
     "Jobs",
+    "Kind",
+    "LoadedModel",
     "ModelInfo",
     "Models",
     "NewBatch",
@@ -45,8 +61,11 @@ __all__ = [
     "Principal",
     "QueryEmbedder",
     "Received",
+    "RemoteEmbedder",
+    "RemoteEmbedders",
     "Rescues",
     "Stalled",
     "Tokenizer",
+    "Tuning",
     "Vectors",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from embedpipe.domain.tokens import unpack
 from embedpipe.errors import (
     BadVectorError,
+    MalformedMessageError,
     ModelMismatchError,
     PermanentError,
     PoisonChunkError,
@@ -45,6 +46,8 @@ def token_ids(message: EmbedRequested, model: ModelInfo) -> list[Ids]:
     """
     if message.fingerprint != model.fingerprint:
         raise ModelMismatchError
+    if message.tokens is None:
+        raise MalformedMessageError("tokens: missing, and the model takes nothing else")
     return list(unpack(message.tokens, max_tokens=model.max_tokens))
 
 
@@ -95,7 +98,7 @@ def answer(message: EmbedRequested, vectors: Floats) -> StoreRequested:
     return StoreRequested(
         **message.model_dump(
             exclude={"msg_version", "msg_schema", "schema_url", "operation_id", "created_at"}
-            | {"tokens"}
+            | {"tokens", "texts"}
         ),
         operation_id=message.operation_id,
         dimensions=vectors.shape[1],

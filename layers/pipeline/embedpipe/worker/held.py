@@ -61,6 +61,8 @@ class Held:
         The body of the store message, once it is made and until it is sent.
     decided_at
         When the outcome was decided.
+    lane
+        The embed queue that it came from: high, normal or low.
     """
 
     leases: list[Lease]
@@ -74,6 +76,7 @@ class Held:
     error: Exception | None = None
     answer: str = ""
     decided_at: float = 0.0
+    lane: str = "normal"
 
     @property
     def received(self) -> Received:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from embedpipe.domain.pooling import Floats, normalize, pool
 from embedpipe.errors import BadVectorError, EmbedderUnavailableError, PoisonChunkError
 from embedpipe.models.directory import GRAPH, ModelDirectory
-from embedpipe.ports.models import ModelInfo
+from embedpipe.ports.models import ModelInfo, Tuning
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -66,6 +66,11 @@ class OnnxEmbedder:
     def model(self) -> ModelInfo:
         """The model it computes."""
         return self._model
+
+    @property
+    def tuning(self) -> Tuning:
+        """How it is fastest on this device."""
+        return Tuning()
 
     def embed(self, token_ids: Sequence[Sequence[int]]) -> Floats:
         """Compute one inference batch, padded to its longest input.

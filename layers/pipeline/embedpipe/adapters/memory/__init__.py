@@ -4,6 +4,7 @@ from embedpipe.adapters.memory.blobs import MemoryBlobs
 from embedpipe.adapters.memory.database import MemoryDatabase
 from embedpipe.adapters.memory.models import (
     FakeEmbedder,
+    FakeEmbedders,
     FakeModels,
     FakeQueryEmbedder,
     FakeTokenizer,
@@ -12,6 +13,7 @@ from embedpipe.adapters.memory.queues import MemoryQueue
 
 __all__ = [
     "FakeEmbedder",
+    "FakeEmbedders",
     "FakeModels",
     "FakeQueryEmbedder",
     "FakeTokenizer",

@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from embedpipe.errors import EmbedderUnavailableError, NotFoundError
-from embedpipe.ports.models import Encoding, ModelInfo, Tokenizer
+from embedpipe.errors import EmbedderUnavailableError, ModelUnavailableError, NotFoundError
+from embedpipe.ports.models import Embedder, Encoding, LoadedModel, ModelInfo, Tokenizer, Tuning
 
 if TYPE_CHECKING:
     from embedpipe.ports.models import Floats
@@ -79,8 +79,15 @@ class FakeEmbedder:
         A batch that holds one of these ids raises RuntimeError; may be changed at any time.
     """
 
-    def __init__(self, model: ModelInfo | None = None, *, poison_ids: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        model: ModelInfo | None = None,
+        *,
+        poison_ids: Iterable[int] = (),
+        tuning: Tuning | None = None,
+    ) -> None:
         self._model = model or fake_model()
+        self._tuning = tuning or Tuning()
         self.poison_ids = set(poison_ids)
         self.calls: list[list[list[int]]] = []
 
@@ -88,6 +95,11 @@ class FakeEmbedder:
     def model(self) -> ModelInfo:
         """The model it computes."""
         return self._model
+
+    @property
+    def tuning(self) -> Tuning:
+        """How it is said to be fastest."""
+        return self._tuning
 
     def embed(self, token_ids: Sequence[Sequence[int]]) -> Floats:
         """Compute one inference batch."""
@@ -107,6 +119,36 @@ class FakeEmbedder:
                 vectors[row, 0] = 1.0
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+
+class FakeEmbedders:
+    """Embedders by model id; what is put into `broken` cannot be loaded."""
+
+    def __init__(self, *embedders: Embedder) -> None:
+        chosen: tuple[Embedder, ...] = embedders or (FakeEmbedder(),)
+        self._embedders = {embedder.model.model_id: embedder for embedder in chosen}
+        self.broken: set[str] = set()
+
+    def get(self, model_id: str) -> Embedder:
+        """Give one."""
+        if model_id in self.broken:
+            raise ModelUnavailableError
+        try:
+            return self._embedders[model_id]
+        except KeyError:
+            raise NotFoundError("there is no such model", code="MODEL_NOT_FOUND") from None
+
+    def loaded(self) -> list[LoadedModel]:
+        """List all that are not broken."""
+        return [
+            LoadedModel(one.model.model_id, one.model.fingerprint, "fp32", "cpu", 1, 0.0)
+            for one in self._embedders.values()
+            if one.model.model_id not in self.broken
+        ]
+
+    def unload_idle(self) -> list[str]:
+        """Unload nothing."""
+        return []
 
 
 class FakeQueryEmbedder:
@@ -151,3 +193,7 @@ class FakeModels:
     def tokenizer(self, model_id: str) -> FakeTokenizer:
         """Give a model's tokenizer."""
         return FakeTokenizer(self.get(model_id))
+
+    def all(self) -> list[ModelInfo]:
+        """List them by id."""
+        return [self._models[model_id] for model_id in sorted(self._models)]
