@@ -30,11 +30,11 @@ def main() -> int:
 def make_worker(services: bootstrap.EmbedServices) -> Worker:
     """Make the worker of what is wired."""
     ports = Ports(
-        inbox=services.inbox,
+        inboxes=services.inboxes,
         store_queue=services.store_queue,
         jobs=services.database.jobs,
-        embedder=services.embedder,
-        tokenizer=services.models.tokenizer(services.embedder.model.model_id),
+        embedders=services.embedders,
+        models=services.models,
         policy=services.policy,
         settings=services.settings,
         resolve=partial(resolve, blobs=services.blobs),

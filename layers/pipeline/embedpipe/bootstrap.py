@@ -6,12 +6,14 @@ drivers and models stand inside, so that a function pays only for what it uses.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from embedpipe.adapters.secrets import conninfo, secret_or
 from embedpipe.domain.retry import RetryPolicy
+from embedpipe.errors import ModelUnavailableError
 from embedpipe.settings import (
     ApiSettings,
     ChunkSettings,
@@ -29,7 +31,17 @@ if TYPE_CHECKING:
     from embedpipe.adapters.sqs import SqsQueue
     from embedpipe.adapters.tokenizer import ModelsDirectory
     from embedpipe.api.services import Services
-    from embedpipe.ports import Blobs, Database, Embedder, Inbox, Models, Outbox, QueryEmbedder
+    from embedpipe.ports import (
+        Blobs,
+        Database,
+        Embedder,
+        Embedders,
+        Inbox,
+        LoadedModel,
+        Models,
+        Outbox,
+        QueryEmbedder,
+    )
 
 
 @dataclass(frozen=True)
@@ -50,11 +62,11 @@ class EmbedServices:
     """What `functions/embed_gpu` works with."""
 
     database: Database
-    inbox: Inbox
+    inboxes: Mapping[str, Inbox]
     store_queue: Outbox
     blobs: Blobs
     models: Models
-    embedder: Embedder
+    embedders: Embedders
     policy: RetryPolicy
     settings: EmbedSettings
 
@@ -77,6 +89,27 @@ class MaintenanceServices:
     database: Database
     queues: dict[str, Outbox]
     settings: MaintenanceSettings
+
+
+class _OneModel:
+    """The embedders of a worker that has one."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    def get(self, model_id: str) -> Embedder:
+        """Give it."""
+        if model_id != self._embedder.model.model_id:
+            raise ModelUnavailableError
+        return self._embedder
+
+    def loaded(self) -> list[LoadedModel]:
+        """List nothing."""
+        return []
+
+    def unload_idle(self) -> list[str]:
+        """Unload nothing."""
+        return []
 
 
 @cache
@@ -131,11 +164,15 @@ def embed() -> EmbedServices:
     limit = settings.max_message_bytes
     return EmbedServices(
         database=_database(settings),
-        inbox=_queue("embed", settings.embed_queue_url, limit, blobs, settings.embed_dlq_url),
+        inboxes={
+            "normal": _queue(
+                "embed", settings.embed_queue_url, limit, blobs, settings.embed_dlq_url
+            )
+        },
         store_queue=_queue("store", settings.store_queue_url, limit, blobs),
         blobs=blobs,
         models=models,
-        embedder=embedder,
+        embedders=_OneModel(embedder),
         policy=_policy(settings),
         settings=settings.model_copy(
             update={"http_token": secret_or(settings.http_token, settings.http_secret_arn)}

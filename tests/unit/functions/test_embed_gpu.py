@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from embedpipe import bootstrap
 from embedpipe.adapters.memory import (
-    FakeEmbedder,
+    FakeEmbedders,
     FakeModels,
     MemoryBlobs,
     MemoryDatabase,
@@ -26,6 +26,7 @@ SETTINGS = {
     "EMBED_QUEUE_URL": "embed",
     "EMBED_DLQ_URL": "embed-dlq",
     "STORE_QUEUE_URL": "store",
+    "DEFAULT_MODEL_ID": "fake",
     "CONTENT_BUCKET": "content",
     "EMBED_PROVIDER": "cpu",
 }
@@ -52,11 +53,11 @@ def some_jobs() -> MemoryDatabase:
 def some_services(queue: MemoryQueue, store_queue: MemoryQueue) -> bootstrap.EmbedServices:
     return bootstrap.EmbedServices(
         database=some_jobs(),
-        inbox=queue,
+        inboxes={"normal": queue},
         store_queue=store_queue,
         blobs=MemoryBlobs(),
         models=FakeModels(),
-        embedder=FakeEmbedder(),
+        embedders=FakeEmbedders(),
         policy=RetryPolicy(),
         settings=EmbedSettings.from_environment(SETTINGS),
     )

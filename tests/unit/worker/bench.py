@@ -15,6 +15,7 @@ from uuid import uuid4
 from aws_lambda_powertools import Logger
 from embedpipe.adapters.memory import (
     FakeEmbedder,
+    FakeEmbedders,
     FakeModels,
     FakeTokenizer,
     MemoryDatabase,
@@ -48,6 +49,7 @@ def some_settings(**overrides: Any) -> EmbedSettings:
         "EMBED_QUEUE_URL": "embed",
         "EMBED_DLQ_URL": "embed-dlq",
         "STORE_QUEUE_URL": "store",
+        "DEFAULT_MODEL_ID": MODEL.model_id,
         "CONTENT_BUCKET": "content",
         "EMBED_PROVIDER": "cpu",
         "EMBED_HTTP_PORT": 0,
@@ -136,11 +138,11 @@ class Bench:
 
     def ports(self) -> Ports:
         ports = Ports(
-            inbox=self.queue,
+            inboxes={"normal": self.queue},
             store_queue=self.store_queue,
             jobs=self.jobs.database.jobs,
-            embedder=self.embedder,
-            tokenizer=FakeTokenizer(),
+            embedders=FakeEmbedders(self.embedder),
+            models=FakeModels(MODEL),
             policy=RetryPolicy(),
             settings=self.settings,
         )

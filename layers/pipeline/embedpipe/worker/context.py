@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from embedpipe import telemetry
 from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
-from embedpipe.ports import Embedder, Inbox, Jobs, Outbox, Tokenizer
+from embedpipe.ports import Embedders, Inbox, Jobs, Models, Outbox, RemoteEmbedders
 from embedpipe.settings import EmbedSettings
 from embedpipe.worker.buffer import Buffer
 from embedpipe.worker.counters import Counters
@@ -26,21 +27,30 @@ class Ports:
 
     Attributes
     ----------
+    inboxes
+        The embed queues by lane: `normal`, and `high` and `low` where there are such queues.
+    embedders, remotes
+        Who computes, here and at providers; without `remotes`, messages of theirs wait.
+    models
+        What identifies each model, and its tokenizer.
     resolve
         Gives the body that a claim check stands for.
     named_job
         Finds the job that an unreadable body names, to fail it.
     """
 
-    inbox: Inbox
+    inboxes: Mapping[str, Inbox]
     store_queue: Outbox
     jobs: Jobs
-    embedder: Embedder
-    tokenizer: Tokenizer
+    embedders: Embedders
+    models: Models
     policy: RetryPolicy
     settings: EmbedSettings
     resolve: Callable[[str], str] = str
     named_job: Callable[[str], JobRef | None] = lambda _: None
+    remotes: RemoteEmbedders | None = None
+    breakers: Any = None
+    cache: Any = None
 
 
 @dataclass(frozen=True)

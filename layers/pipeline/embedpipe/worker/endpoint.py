@@ -35,7 +35,9 @@ class Endpoint:
             raise ValueError("QUERY_EMBEDDER_TOKEN is needed on a host that is not loopback")
         self._address = (settings.http_host, settings.http_port)
         embeddings = SynchronousEmbeddings(
-            device, context.ports.tokenizer, max_batch_tokens=settings.max_batch_tokens
+            device,
+            context.ports.models.tokenizer(settings.default_model_id),
+            max_batch_tokens=settings.max_batch_tokens,
         )
         self.app = make_app(embeddings, status, token=token)
         self._socket: socket.socket | None = None

@@ -11,7 +11,7 @@ class Heartbeat:
     """Beats three times per visibility timeout, so that one beat may fail."""
 
     def __init__(self, context: Context) -> None:
-        self._inbox = context.ports.inbox
+        self._inbox = context.ports.inboxes["normal"]
         self._holdings = context.holdings
         self._visibility_s = context.ports.settings.visibility_s
         self._clock = context.clock

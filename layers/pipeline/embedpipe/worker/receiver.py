@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from embedpipe.domain.jobs import BatchRef
-from embedpipe.errors import TransientError
+from embedpipe.errors import ModelUnavailableError, NotFoundError, TransientError
 from embedpipe.messages import EmbedRequested, decode
+from embedpipe.ports import ModelInfo
 from embedpipe.stages.embed import Ids, as_exception, token_ids
 from embedpipe.worker.context import Context
 from embedpipe.worker.held import Held, Outcome
@@ -37,12 +38,15 @@ class Receiver:
     ----------
     decide
         Hands a message on with what is to be done with it.
+    lane
+        Whose queue to receive from.
     """
 
-    def __init__(self, context: Context, decide: Decide) -> None:
-        self._inbox = context.ports.inbox
+    def __init__(self, context: Context, decide: Decide, lane: str = "normal") -> None:
+        self._inbox = context.ports.inboxes[lane]
+        self._lane = lane
         self._jobs = context.ports.jobs
-        self._model = context.ports.embedder.model
+        self._models = context.ports.models
         self._resolve = context.ports.resolve
         self._named_job = context.ports.named_job
         self._holdings = context.holdings
@@ -82,6 +86,8 @@ class Receiver:
         now = self._clock()
         at = now if now - started <= wait_s + _LATE_S else started
         taken = self._holdings.take(received, at)
+        for held in taken:
+            held.lane = self._lane
         self._counters.add(received=len(taken))
         try:
             self._admit(taken)
@@ -113,7 +119,7 @@ class Receiver:
             )
             held.message = decode(EmbedRequested, body)
             held.ref = held.message.ref
-            return token_ids(held.message, self._model)
+            return token_ids(held.message, self._model(held.message.model_id))
         except (_StoppingError, KeyboardInterrupt, SystemExit):
             raise
         # A Rust panic, of pydantic here, derives from BaseException.
@@ -121,6 +127,12 @@ class Receiver:
             held.ref = held.ref or self._named_job(held.received.body)
             self._decide(held, Outcome.FAIL, as_exception(error))
             return None
+
+    def _model(self, model_id: str) -> ModelInfo:
+        try:
+            return self._models.get(model_id)
+        except NotFoundError as error:
+            raise ModelUnavailableError("this worker does not have the model") from error
 
     def _wanted(self, batches: Sequence[BatchRef]) -> set[BatchRef]:
         if not batches:

@@ -21,7 +21,7 @@ class Settlement:
     """
 
     def __init__(self, context: Context) -> None:
-        self._inbox = context.ports.inbox
+        self._inboxes = context.ports.inboxes
         self._store_queue = context.ports.store_queue
         self._jobs = context.ports.jobs
         self._policy = context.ports.policy
@@ -44,9 +44,10 @@ class Settlement:
 
     def ack(self, ready: Sequence[Held]) -> None:
         """Acknowledge messages, all in one call."""
-        live = [received for held in ready for received in self._holdings.live(held)]
-        if live:
-            self._inbox.ack(live)
+        for lane, inbox in self._inboxes.items():
+            ours = [held for held in ready if held.lane == lane]
+            if live := [received for held in ours for received in self._holdings.live(held)]:
+                inbox.ack(live)
         for held in ready:
             self._forget(held)
 
@@ -65,7 +66,7 @@ class Settlement:
         """Hand messages back at once."""
         for held in ready:
             for received in self._forget(held):
-                self._inbox.retry(received, 0)
+                self._inboxes[held.lane].retry(received, 0)
             self._counters.add(released=1)
 
     def _send_together(self, ready: Sequence[Held]) -> None:
@@ -100,7 +101,7 @@ class Settlement:
         settled = settle_failure(
             live[0],
             error,
-            inbox=self._inbox,
+            inbox=self._inboxes[held.lane],
             jobs=self._jobs,
             policy=self._policy,
             ref=held.ref,
@@ -109,7 +110,7 @@ class Settlement:
         self._forget(held)
         self._report(held, error, settled)
         if settled is Settled.REJECTED and live[1:]:
-            self._inbox.ack(live[1:])
+            self._inboxes[held.lane].ack(live[1:])
 
     def _report(self, held: Held, error: Exception, settled: Settled) -> None:
         self._counters.add(**{str(settled): 1})

@@ -43,7 +43,9 @@ class Worker:
         self._is_prepared = False
         self._threads: dict[str, Thread] = {}
         self._reported: dict[str, float] = {}
-        self.device = Device(context.ports.embedder, context.counters)
+        self.device = Device(
+            context.ports.embedders.get(self._settings.default_model_id), context.counters
+        )
         self.sender = Sender(context)
         self.engine = Engine(context, self.device, self.sender.put)
         self.receiver = Receiver(context, self._decide)
@@ -76,7 +78,7 @@ class Worker:
         """Compute something known and open the endpoint; nothing is received yet. Once only."""
         if self._is_prepared:
             return
-        tokenizer = self.context.ports.tokenizer
+        tokenizer = self.context.ports.models.tokenizer(self._settings.default_model_id)
         warm_up_s = self.device.warm_up([encode_document("warm-up", tokenizer)])
         self.endpoint.start()
         self._is_prepared = True
