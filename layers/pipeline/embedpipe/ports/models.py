@@ -173,6 +173,7 @@ class LoadedModel:
     device: str
     memory_bytes: int
     idle_s: float
+    tuning: Tuning = Tuning()
 
 
 class Embedders(Protocol):
