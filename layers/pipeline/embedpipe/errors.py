@@ -3,6 +3,7 @@
 PipelineError
 ├── RequestError            the caller's request is at fault, never queued
 │   ├── InvalidInputError       422
+│   │   └── RejectedInputsError     which inputs of many
 │   ├── MalformedRequestError   400
 │   ├── UnauthenticatedError    401
 │   ├── ForbiddenError          403
@@ -37,6 +38,7 @@ The docstring of a class is its default message.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 FailureType = Literal["transient", "permanent"]
@@ -70,6 +72,28 @@ class InvalidInputError(RequestError):
     """The request has a value that is not allowed."""
 
     code = "INVALID_INPUT"
+
+
+class RejectedInputsError(InvalidInputError):
+    """The model cannot compute some of the inputs.
+
+    Attributes
+    ----------
+    inputs
+        Each with its `index`, and `tokens` where it is about the length.
+    """
+
+    code = "INPUT_REJECTED"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        inputs: Sequence[Mapping[str, int]],
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, field="input")
+        self.inputs = [dict(one) for one in inputs]
 
 
 class MalformedRequestError(RequestError):
