@@ -8,11 +8,29 @@ import yaml
 from embedpipe.errors import ModelFilesError
 from embedpipe.models.directory import GRAPH, MANIFEST, TOKENIZER, Manifest, ModelDirectory
 
-from tests.tiny_model import a_tiny_model, the_tiny_model
+from tests.tiny_model import a_tiny_model, sha256, the_tiny_model
 
 
 def a_manifest(**changes: Any) -> str:
     return yaml.safe_dump({**the_tiny_model().manifest.model_dump(), **changes})
+
+
+W8 = {
+    "file": "model.w8.onnx",
+    "size": 9,
+    "similarity": {"mean": 0.9995, "min": 0.996},
+    "batch_invariance": 0.99999,
+}
+
+
+def with_w8(directory: ModelDirectory) -> ModelDirectory:
+    """Add a second precision whose graph is a file of nine bytes."""
+    (directory.path / "model.w8.onnx").write_bytes(b"weights 8")
+    values = directory.manifest.model_dump(mode="json")
+    values["files"]["model.w8.onnx"] = {"sha256": sha256(b"weights 8"), "bytes": 9}
+    manifest = Manifest.model_validate({**values, "variants": {"w8": W8}})
+    (directory.path / MANIFEST).write_text(manifest.dump())
+    return ModelDirectory.read(directory.path)
 
 
 def test_a_prepared_directory_has_no_problems(tmp_path: Path) -> None:
@@ -38,6 +56,11 @@ def test_a_manifest_survives_being_written_and_read() -> None:
         (a_manifest(fingerprint="0" * 64), "fingerprint does not follow"),
         (a_manifest(files={}), "lacks model.onnx, tokenizer.json"),
         (a_manifest(files={"../model.onnx": {"sha256": "0" * 64, "bytes": 1}}), "files"),
+        (a_manifest(variants={"w8": W8}), "lacks model.w8.onnx"),
+        (a_manifest(variants={"fp32": W8}), "lacks|is model.onnx"),
+        (a_manifest(variants={"fp64": W8}), "variants.fp64"),
+        (a_manifest(matryoshka_dimensions=[8]), "below dimensions"),
+        (a_manifest(matryoshka_dimensions=[2, 4]), "must fall"),
         (a_manifest(files={"run.py": {"sha256": "0" * 64, "bytes": 1}}), "files"),
     ],
 )
@@ -106,3 +129,46 @@ def test_a_manifest_too_large_to_be_one_is_not_read(tmp_path: Path) -> None:
 def test_a_file_outside_the_manifest_is_not_given() -> None:
     with pytest.raises(ModelFilesError, match="not a file of tiny"):
         the_tiny_model().file("config.json")
+
+
+def test_a_manifest_without_precisions_has_the_one_graph(tmp_path: Path) -> None:
+    directory = a_tiny_model(tmp_path)
+
+    assert directory.precisions == ("fp32",)
+    assert directory.graph() == directory.path / GRAPH
+    assert "variants" not in (directory.path / MANIFEST).read_text()
+
+
+def test_each_accepted_precision_has_its_graph_and_does_not_change_the_fingerprint(
+    tmp_path: Path,
+) -> None:
+    plain = a_tiny_model(tmp_path)
+
+    directory = with_w8(plain)
+
+    assert directory.precisions == ("fp32", "w8")
+    assert directory.graph("w8").read_bytes() == b"weights 8"
+    assert directory.graph("fp32") == directory.path / GRAPH
+    assert directory.problems() == []
+    assert directory.info == plain.info
+
+
+def test_a_precision_that_was_not_accepted_is_not_given(tmp_path: Path) -> None:
+    with pytest.raises(ModelFilesError, match="tiny has no int8 graph; it has fp32"):
+        a_tiny_model(tmp_path).graph("int8")
+
+
+def test_a_changed_byte_of_a_precision_is_found_when_it_is_asked_for(tmp_path: Path) -> None:
+    directory = with_w8(a_tiny_model(tmp_path))
+    (directory.path / "model.w8.onnx").write_bytes(b"weights 9")
+
+    with pytest.raises(ModelFilesError, match="not the pinned file"):
+        directory.graph("w8")
+    assert directory.graph("fp32").name == GRAPH
+
+
+def test_lengths_that_vectors_may_be_cut_to_do_not_change_the_fingerprint() -> None:
+    manifest = Manifest.parse(a_manifest(matryoshka_dimensions=[4, 2]))
+
+    assert manifest.info.matryoshka_dimensions == (4, 2)
+    assert manifest.fingerprint == the_tiny_model().info.fingerprint

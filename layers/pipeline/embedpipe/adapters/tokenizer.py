@@ -159,11 +159,18 @@ class ModelsDirectory:
                 found.append(self.get(path.parent.name))
         return found
 
-    def directory(self, model_id: str) -> ModelDirectory:
-        """Give a model's directory with every file of its manifest there, for an embedder."""
+    def directory(self, model_id: str, precision: str | None = None) -> ModelDirectory:
+        """Give a model's directory with its files there, for an embedder.
+
+        Parameters
+        ----------
+        precision
+            The one whose graph is needed, nothing else is fetched then; None for every file.
+        """
         with self._lock:
             directory = self._manifest(model_id)
-            for name in directory.manifest.files:
+            manifest = directory.manifest
+            for name in manifest.graph_files(precision) if precision else manifest.files:
                 self._ensure(directory, name)
             return directory
 

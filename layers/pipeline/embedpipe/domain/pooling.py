@@ -81,6 +81,30 @@ def normalize(vectors: Floats) -> Floats:
     return scaled
 
 
+def shorten(vectors: Floats, dimensions: int) -> Floats:
+    """Keep the first dimensions of each row and scale it to unit length again.
+
+    Only for models trained so that this keeps their meaning, and to the lengths that they name.
+
+    Raises
+    ------
+    ValueError
+        The rows do not have so many dimensions.
+
+    Notes
+    -----
+    Source: Kusupati et al. (2022), Matryoshka Representation Learning, section 3.
+
+    Examples
+    --------
+    >>> shorten(np.array([[0.6, 0.0, 0.8]], dtype=np.float32), 2).tolist()
+    [[1.0, 0.0]]
+    """
+    if not 1 <= dimensions <= vectors.shape[1]:
+        raise ValueError(f"vectors of {vectors.shape[1]} dimensions cannot have {dimensions}")
+    return normalize(vectors[:, :dimensions])
+
+
 _POOLINGS: dict[PoolingType, Callable[[Floats, Mask], Floats]] = {
     "mean": mean_pool,
     "cls": cls_pool,

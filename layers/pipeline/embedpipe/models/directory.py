@@ -5,128 +5,39 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
-
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
 
 from embedpipe.errors import ModelFilesError
-from embedpipe.models.fingerprint import fingerprint, sha256_of
+from embedpipe.models.fingerprint import sha256_of
+from embedpipe.models.manifest import (
+    FP32,
+    GRAPH,
+    MANIFEST,
+    PRECISIONS,
+    TOKENIZER,
+    Manifest,
+    ModelId,
+    PinnedFile,
+    Pooling,
+    Precision,
+)
 from embedpipe.ports.models import ModelInfo
 
-MANIFEST = "embedpipe.yaml"
-GRAPH = "model.onnx"
-TOKENIZER = "tokenizer.json"
-MAX_MANIFEST_BYTES = 65_536
-
-ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-# Flat names of data formats only: no path can leave the directory, nothing in it can be executed.
-FileName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\.(onnx|onnx_data|json)$")
+__all__ = [
+    "FP32",
+    "GRAPH",
+    "MANIFEST",
+    "MAX_MANIFEST_BYTES",
+    "PRECISIONS",
+    "TOKENIZER",
+    "Manifest",
+    "ModelDirectory",
+    "ModelId",
+    "PinnedFile",
+    "Pooling",
+    "Precision",
 ]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PinnedFile(_Strict):
-    """What a file must be."""
-
-    sha256: Sha256
-    bytes: int = Field(ge=1)
-
-
-class Pooling(_Strict):
-    """How token vectors become one vector; `in_graph` when the ONNX graph does it."""
-
-    type: Literal["mean", "cls", "last_token"]
-    in_graph: bool
-
-
-class Manifest(_Strict):
-    """`embedpipe.yaml`.
-
-    `weights_sha256` is the digest of the original weights that the graph was built from.
-    """
-
-    format: Literal[1] = 1
-    model_id: ModelId
-    fingerprint: Sha256
-    dimensions: int = Field(ge=1, le=16_000)
-    max_tokens: int = Field(ge=1, le=65_536)
-    special_tokens: int = Field(ge=0, le=16)
-    pooling: Pooling
-    normalize: bool
-    query_prefix: str = Field(default="", max_length=1024)
-    document_prefix: str = Field(default="", max_length=1024)
-    price_usd_per_million_tokens: float = Field(default=0.0, ge=0, lt=1_000_000)
-    licence: str
-    source: str
-    weights_sha256: Sha256
-    files: dict[FileName, PinnedFile]
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if missing := {GRAPH, TOKENIZER} - self.files.keys():
-            raise ValueError(f"files lacks {', '.join(sorted(missing))}")
-        if self.fingerprint != self.computed_fingerprint():
-            raise ValueError("fingerprint does not follow from the settings and digests")
-        return self
-
-    def computed_fingerprint(self) -> str:
-        """Give the fingerprint that follows from the other fields."""
-        return fingerprint(
-            weights_sha256=self.weights_sha256,
-            tokenizer_sha256=self.files[TOKENIZER].sha256,
-            dimensions=self.dimensions,
-            max_tokens=self.max_tokens,
-            special_tokens=self.special_tokens,
-            pooling=self.pooling.type,
-            normalize=self.normalize,
-            query_prefix=self.query_prefix,
-            document_prefix=self.document_prefix,
-        )
-
-    @property
-    def info(self) -> ModelInfo:
-        """What the stages need to know of the model."""
-        return ModelInfo(
-            model_id=self.model_id,
-            fingerprint=self.fingerprint,
-            dimensions=self.dimensions,
-            max_tokens=self.max_tokens,
-            special_tokens=self.special_tokens,
-            query_prefix=self.query_prefix,
-            document_prefix=self.document_prefix,
-            price_usd_per_million_tokens=self.price_usd_per_million_tokens,
-        )
-
-    @classmethod
-    def parse(cls, text: str) -> Manifest:
-        """Read a manifest. Raises ModelFilesError, naming the fields at fault."""
-        try:
-            return cls.model_validate(yaml.safe_load(text))
-        except yaml.YAMLError:
-            raise ModelFilesError(f"{MANIFEST} is not YAML") from None
-        except ValidationError as exc:
-            problems = "; ".join(
-                f"{'.'.join(str(part) for part in error['loc']) or 'manifest'}: {error['msg']}"
-                for error in exc.errors(include_input=False, include_url=False)[:5]
-            )
-            raise ModelFilesError(f"{MANIFEST}: {problems}") from None
-
-    def dump(self) -> str:
-        """Give the text of the file; equal manifests give equal bytes."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+MAX_MANIFEST_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -148,7 +59,11 @@ class ModelDirectory:
             It is a link, too large or not valid, or the directory is not named as the model.
         """
         _regular(path, MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
-        manifest = Manifest.parse((path / MANIFEST).read_text(encoding="utf-8"))
+        try:
+            text = (path / MANIFEST).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ModelFilesError(f"{MANIFEST} is not UTF-8") from None
+        manifest = Manifest.parse(text)
         if manifest.model_id != path.name:
             raise ModelFilesError(f"the directory {path.name} holds the model {manifest.model_id}")
         return cls(path, manifest)
@@ -157,6 +72,26 @@ class ModelDirectory:
     def info(self) -> ModelInfo:
         """What the stages need to know of the model."""
         return self.manifest.info
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What its graph was accepted in; fp32 always."""
+        return self.manifest.precisions
+
+    def graph(self, precision: str = FP32) -> Path:
+        """Give the graph of a precision, its bytes verified now, and those of its data files.
+
+        Raises
+        ------
+        FileNotFoundError
+            A file is not there.
+        ModelFilesError
+            The precision was not accepted, or a file is not the pinned one.
+        """
+        graph, *data = self.manifest.graph_files(precision)
+        for name in data:
+            self.file(name)
+        return self.file(graph)
 
     def file(self, name: str) -> Path:
         """Give the path of a file of the manifest, its bytes verified now.
