@@ -101,6 +101,7 @@ class Backend:
     create_key: Callable[[str, str], str]
     same_moment: Callable[[], None]
     age_jobs: Callable[[float], None]
+    age_breakers: Callable[[float], None]
 
 
 class _Clock:
@@ -130,6 +131,9 @@ def _memory_backend() -> Backend:
         for job in database._state.jobs.values():
             job.touched_at -= timedelta(seconds=seconds)
 
+    def age_breakers(seconds: float) -> None:
+        clock.ahead += timedelta(seconds=seconds)
+
     return Backend(
         "memory",
         database,
@@ -139,6 +143,7 @@ def _memory_backend() -> Backend:
         database.create_key,
         same_moment,
         age_jobs,
+        age_breakers,
     )
 
 
@@ -164,6 +169,15 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
                 "UPDATE jobs SET touched_at = touched_at - make_interval(secs => %s)", [seconds]
             )
 
+    def age_breakers(seconds: float) -> None:
+        with psycopg.connect(owner) as connection:
+            connection.execute(
+                "UPDATE circuit_breakers SET opened_at = opened_at - make_interval(secs => %(s)s),"
+                " retry_at = retry_at - make_interval(secs => %(s)s),"
+                " probe_until = probe_until - make_interval(secs => %(s)s)",
+                {"s": seconds},
+            )
+
     return Backend(
         "postgres",
         request.getfixturevalue("postgres_database"),
@@ -173,6 +187,7 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
         maintenance.tenants.create_key,
         same_moment,
         age_jobs,
+        age_breakers,
     )
 
 

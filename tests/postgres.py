@@ -63,6 +63,7 @@ class PostgresServer:
         with psycopg.connect(self.conninfo(self._shared)) as connection:
             connection.execute("DELETE FROM tenants")
             connection.execute("DELETE FROM audit_log")
+            connection.execute("DELETE FROM circuit_breakers")
             connection.execute("UPDATE stage_controls SET state = 'running', changed_by = ''")
         return self._shared
 

@@ -1,5 +1,6 @@
 """What a stage needs from the outside. Each port has a real adapter and an in-memory one."""
 
+from embedpipe.ports.breakers import Breakers
 from embedpipe.ports.catalogue import (
     ApiKeys,
     Collection,
@@ -35,6 +36,7 @@ __all__ = [
     "Admission",
     "ApiKeys",
     "Blobs",
+    "Breakers",
     "Collection",
     "CollectionStatistics",
     "Collections",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from embedpipe.ports.breakers import Breakers
 from embedpipe.ports.jobs import Jobs, OutboxRows
 from embedpipe.ports.models import ModelInfo
 from embedpipe.ports.paging import Page
@@ -217,4 +218,9 @@ class Database(Protocol):
     @property
     def rescues(self) -> Rescues:
         """Jobs that stopped moving."""
+        ...
+
+    @property
+    def breakers(self) -> Breakers:
+        """Circuit breakers of providers."""
         ...

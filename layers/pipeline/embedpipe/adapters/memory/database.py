@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from embedpipe.adapters.memory.breakers import MemoryBreakers
 from embedpipe.adapters.memory.database_catalogue import MemoryApiKeys, MemoryCollections
 from embedpipe.adapters.memory.database_documents import MemoryDocuments
 from embedpipe.adapters.memory.database_jobs import MemoryJobs
@@ -16,6 +17,7 @@ from embedpipe.adapters.memory.database_rescues import MemoryRescues
 from embedpipe.adapters.memory.database_rows import KeyRow
 from embedpipe.adapters.memory.database_search import MemoryVectors
 from embedpipe.adapters.memory.database_state import State, utc_now
+from embedpipe.domain.breakers import BreakerRules
 from embedpipe.errors import NotFoundError
 from embedpipe.ports import ModelInfo, OutboxRow
 
@@ -55,7 +57,12 @@ class MemoryDatabase:
         The database clock; a test moves it to let claims expire.
     """
 
-    def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        breaker_rules: BreakerRules | None = None,
+    ) -> None:
         self._state = State(clock)
         self.jobs = MemoryJobs(self._state)
         self.outbox = MemoryOutboxRows(self._state)
@@ -64,6 +71,7 @@ class MemoryDatabase:
         self.vectors = MemoryVectors(self._state)
         self.api_keys = MemoryApiKeys(self._state)
         self.rescues = MemoryRescues(self._state)
+        self.breakers = MemoryBreakers(self._state, breaker_rules)
 
     def create_tenant(self, tenant_id: str, model: ModelInfo) -> None:
         """Make a tenant and its collection `default`; nothing when it exists."""

@@ -16,6 +16,7 @@ from embedpipe.adapters.memory.database_rows import (
     OutboxEntry,
     VersionRow,
 )
+from embedpipe.domain.breakers import Breaker
 from embedpipe.domain.jobs import TERMINAL, JobError, JobRef, JobStatus
 from embedpipe.errors import NotFoundError
 from embedpipe.ports import Collection, OutboxRow
@@ -45,6 +46,8 @@ class State:
         self.chunks: dict[tuple[str, str, str, int], dict[int, ChunkRow]] = {}
         self.embeddings: dict[tuple[str, str, str, int], dict[int, EmbeddingRow]] = {}
         self.outbox: dict[tuple[str, str, str], OutboxEntry] = {}
+        self.breakers: dict[str, Breaker] = {}
+        self.probers: dict[str, tuple[str, datetime]] = {}
 
     def collection(self, tenant_id: str, collection: str) -> Collection:
         """Read a collection. Raises NotFoundError (COLLECTION_NOT_FOUND)."""

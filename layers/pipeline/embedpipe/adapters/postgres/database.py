@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from embedpipe.adapters.postgres.api_keys import PostgresApiKeys
+from embedpipe.adapters.postgres.breakers import PostgresBreakers
 from embedpipe.adapters.postgres.collections import PostgresCollections
 from embedpipe.adapters.postgres.documents import PostgresDocuments
 from embedpipe.adapters.postgres.jobs import PostgresJobs
@@ -11,6 +12,7 @@ from embedpipe.adapters.postgres.rescues import PostgresRescues
 from embedpipe.adapters.postgres.sessions import Conninfo, Sessions
 from embedpipe.adapters.postgres.tenants import PostgresTenants
 from embedpipe.adapters.postgres.vectors import PostgresVectors
+from embedpipe.domain.breakers import BreakerRules
 
 
 class PostgresDatabase:
@@ -27,10 +29,18 @@ class PostgresDatabase:
         Connections that are kept, and that there are at most.
     ef_search
         How many candidates an HNSW index keeps while it searches, 1 to 1,000.
+    breaker_rules
+        When circuit breakers open; only who asks providers needs to say.
     """
 
     def __init__(
-        self, conninfo: Conninfo, *, min_size: int = 1, max_size: int = 5, ef_search: int = 64
+        self,
+        conninfo: Conninfo,
+        *,
+        min_size: int = 1,
+        max_size: int = 5,
+        ef_search: int = 64,
+        breaker_rules: BreakerRules | None = None,
     ) -> None:
         self._sessions = Sessions(conninfo, min_size=min_size, max_size=max_size)
         self.jobs = PostgresJobs(self._sessions)
@@ -40,6 +50,7 @@ class PostgresDatabase:
         self.vectors = PostgresVectors(self._sessions, ef_search=ef_search)
         self.api_keys = PostgresApiKeys(self._sessions)
         self.rescues = PostgresRescues(self._sessions)
+        self.breakers = PostgresBreakers(self._sessions, breaker_rules)
         self.tenants = PostgresTenants(self._sessions)
 
     def close(self) -> None:
