@@ -12,6 +12,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from embedpipe.domain.lanes import HIGH, LOW, NORMAL
+
 
 class Settings(BaseModel):
     """What every entry point reads. Unknown variables are ignored: the environment has many."""
@@ -79,6 +81,23 @@ class QueueSettings(Settings):
     )
 
 
+class EmbedQueueSettings(QueueSettings):
+    """The queues of the embed stage, one for each lane that has its own."""
+
+    embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
+    embed_high_queue_url: str | None = Field(default=None, alias="EMBED_HIGH_QUEUE_URL")
+    embed_low_queue_url: str | None = Field(default=None, alias="EMBED_LOW_QUEUE_URL")
+
+    def embed_queue_urls(self) -> dict[str, str]:
+        """Give the queues by lane; a lane without one has its messages in the normal queue."""
+        urls = {
+            HIGH: self.embed_high_queue_url,
+            NORMAL: self.embed_queue_url,
+            LOW: self.embed_low_queue_url,
+        }
+        return {lane: url for lane, url in urls.items() if url}
+
+
 class ApiSettings(DatabaseSettings, ModelSettings, QueueSettings):
     """`functions/api`."""
 
@@ -102,26 +121,41 @@ class ApiSettings(DatabaseSettings, ModelSettings, QueueSettings):
     query_timeout_s: float = Field(default=10.0, gt=0, le=29, alias="QUERY_TIMEOUT_S")
 
 
-class ChunkSettings(DatabaseSettings, ModelSettings, RetrySettings, QueueSettings):
+class ChunkSettings(DatabaseSettings, ModelSettings, RetrySettings, EmbedQueueSettings):
     """`functions/chunk`."""
 
     chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
     chunk_dlq_url: str = Field(alias="CHUNK_DLQ_URL")
-    embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
     content_bucket: str = Field(alias="CONTENT_BUCKET")
     batch_chunks: int = Field(default=64, ge=1, le=1000, alias="EMBED_MESSAGE_MAX_CHUNKS")
 
 
-class EmbedSettings(DatabaseSettings, ModelSettings, RetrySettings, QueueSettings):
+class EmbedSettings(DatabaseSettings, ModelSettings, RetrySettings, EmbedQueueSettings):
     """`functions/embed_gpu`."""
 
-    embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
     embed_dlq_url: str = Field(alias="EMBED_DLQ_URL")
     content_bucket: str = Field(alias="CONTENT_BUCKET")
     store_queue_url: str = Field(alias="STORE_QUEUE_URL")
     provider: Literal["cuda", "cpu"] = Field(default="cuda", alias="EMBED_PROVIDER")
+    precision: Literal["fp32", "fp16", "bf16", "w8", "int8"] | None = Field(
+        default=None, alias="EMBED_PRECISION"
+    )
+    tune_s: float = Field(default=5.0, ge=0, le=600, alias="EMBED_TUNE_S")
+    streams: int = Field(default=0, ge=0, le=256, alias="EMBED_STREAMS")
     threads: int = Field(default=0, ge=0, le=256, alias="EMBED_THREADS")
-    max_batch_tokens: int = Field(default=512, ge=16, le=1_048_576, alias="EMBED_MAX_BATCH_TOKENS")
+    max_batch_tokens: int | None = Field(
+        default=None, ge=16, le=1_048_576, alias="EMBED_MAX_BATCH_TOKENS"
+    )
+    max_models: int = Field(default=5, ge=1, le=100, alias="EMBED_MAX_MODELS")
+    max_models_bytes: int = Field(
+        default=24_000_000_000, ge=1, le=1_000_000_000_000, alias="EMBED_MAX_MODELS_BYTES"
+    )
+    unload_timeout_s: float = Field(
+        default=600.0, gt=0, le=604_800, alias="EMBED_MODEL_UNLOAD_TIMEOUT_S"
+    )
+    cache_bytes: int = Field(
+        default=67_108_864, ge=0, le=1_000_000_000_000, alias="EMBED_CACHE_BYTES"
+    )
     buffer_tokens: int = Field(default=32_768, ge=512, le=16_777_216, alias="EMBED_BUFFER_TOKENS")
     visibility_s: int = Field(default=60, ge=3, le=43_200, alias="EMBED_VISIBILITY_S")
     wait_s: float = Field(default=10.0, ge=0, le=20, alias="EMBED_WAIT_S")
@@ -140,12 +174,11 @@ class StoreSettings(DatabaseSettings, RetrySettings, QueueSettings):
     content_bucket: str = Field(alias="CONTENT_BUCKET")
 
 
-class MaintenanceSettings(DatabaseSettings, QueueSettings):
+class MaintenanceSettings(DatabaseSettings, EmbedQueueSettings):
     """`functions/maintenance`. Connects with the maintenance role."""
 
     content_bucket: str = Field(alias="CONTENT_BUCKET")
     chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
-    embed_queue_url: str = Field(alias="EMBED_QUEUE_URL")
     store_queue_url: str = Field(alias="STORE_QUEUE_URL")
     rescue_idle_s: float = Field(default=900.0, ge=1, le=86_400, alias="RESCUE_IDLE_S")
     max_rescues: int = Field(default=5, ge=0, le=16, alias="MAX_RESCUES")

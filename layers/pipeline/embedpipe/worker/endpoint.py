@@ -37,7 +37,7 @@ class Endpoint:
         embeddings = SynchronousEmbeddings(
             device,
             context.ports.models.tokenizer(settings.default_model_id),
-            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_tokens=settings.max_batch_tokens or 512,
         )
         self.app = make_app(embeddings, status, token=token)
         self._socket: socket.socket | None = None

@@ -56,7 +56,7 @@ class Engine:
         self._counters = context.counters
         self._finished = finished
         self._in_work: dict[int, Held] = {}
-        self._full_budget = self._budget = settings.max_batch_tokens
+        self._full_budget = self._budget = settings.max_batch_tokens or 512
         self._overhead_tokens = _OVERHEAD_TOKENS[settings.provider]
         # Half of what may be held: the other half is received meanwhile.
         self._round_tokens = settings.buffer_tokens // 2
