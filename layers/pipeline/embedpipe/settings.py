@@ -156,6 +156,11 @@ class EmbedSettings(DatabaseSettings, ModelSettings, RetrySettings, EmbedQueueSe
     cache_bytes: int = Field(
         default=67_108_864, ge=0, le=1_000_000_000_000, alias="EMBED_CACHE_BYTES"
     )
+    remote_concurrency: int = Field(default=8, ge=1, le=256, alias="EMBED_REMOTE_CONCURRENCY")
+    breaker_failure_threshold: int = Field(
+        default=5, ge=1, le=1000, alias="BREAKER_FAILURE_THRESHOLD"
+    )
+    breaker_recovery_s: float = Field(default=30.0, ge=0.1, le=3600, alias="BREAKER_RECOVERY_S")
     buffer_tokens: int = Field(default=32_768, ge=512, le=16_777_216, alias="EMBED_BUFFER_TOKENS")
     visibility_s: int = Field(default=60, ge=3, le=43_200, alias="EMBED_VISIBILITY_S")
     wait_s: float = Field(default=10.0, ge=0, le=20, alias="EMBED_WAIT_S")
