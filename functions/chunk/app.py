@@ -49,5 +49,5 @@ def handle(
     answer = consume(event)
     created = sum(json.loads(row.body)["chunk_count"] for row in rows)
     telemetry.of("chunk").count(telemetry.CHUNKS_CREATED, created)
-    relay_or_leave(rows, services.database.outbox, {"embed": services.embed_queue}, "chunk")
+    relay_or_leave(rows, services.database.outbox, services.embed_queues, "chunk")
     return answer

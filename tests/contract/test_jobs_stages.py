@@ -101,6 +101,15 @@ def test_beginning_twice_gives_the_source_twice(database: Database) -> None:
     assert database.jobs.get("acme", ref.job_id).chunking_at == began
 
 
+def test_the_source_tells_the_priority_of_the_job(database: Database) -> None:
+    ref = admit(database, priority=80)
+
+    source = database.jobs.begin_chunking(ref)
+
+    assert source is not None
+    assert source.priority == 80
+
+
 def test_finishing_twice_has_one_effect(backend: Backend) -> None:
     job = a_chunked_job(backend.database)
 

@@ -13,7 +13,9 @@ from tests.template import Stack, as_list, load_stack
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("Chunk", "Embed", "Store")
-QUEUES = [f"{stage}{kind}" for stage in STAGES for kind in ("Queue", "Dlq")]
+#: In the order in which the worker serves them.
+LANES = ["EmbedHighQueue", "EmbedQueue", "EmbedLowQueue"]
+QUEUES = ["ChunkQueue", "ChunkDlq", *LANES, "EmbedDlq", "StoreQueue", "StoreDlq"]
 FUNCTIONS = ["ApiFunction", "ChunkFunction", "StoreFunction", "MaintenanceFunction"]
 #: Actions on which AWS has no resource to name.
 WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken"}
@@ -30,6 +32,10 @@ def container(stack: Stack) -> dict[str, Any]:
     [container] = stack.properties("EmbedTaskDefinition")["ContainerDefinitions"]
     assert isinstance(container, dict)
     return container
+
+
+def queues_of(stage: str) -> list[str]:
+    return LANES if stage == "Embed" else [f"{stage}Queue"]
 
 
 def mapping_of(stack: Stack, stage: str) -> dict[str, Any]:
@@ -63,31 +69,44 @@ def test_the_worker_extends_by_what_its_queue_hides(
 ) -> None:
     environment = {entry["Name"]: entry["Value"] for entry in container["Environment"]}
 
-    visibility = stack.properties("EmbedQueue")["VisibilityTimeout"]
+    visibility = {stack.properties(lane)["VisibilityTimeout"] for lane in LANES}
 
-    assert int(environment["EMBED_VISIBILITY_S"]) == visibility
+    assert {int(environment["EMBED_VISIBILITY_S"])} == visibility
+
+
+def test_the_lanes_of_the_embed_stage_differ_in_nothing_but_their_name(stack: Stack) -> None:
+    high, normal, low = (dict(stack.properties(lane)) for lane in LANES)
+
+    names = [stack.text(queue.pop("QueueName")) for queue in (high, normal, low)]
+
+    assert high == normal == low
+    assert names == [f"${{AWS::StackName}}-embed{suffix}" for suffix in ("-high", "", "-low")]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_queue_gives_up_after_several_receives_into_its_own_dlq(stack: Stack, stage: str) -> None:
-    redrive = stack.properties(f"{stage}Queue")["RedrivePolicy"]
+    for queue in queues_of(stage):
+        redrive = stack.properties(queue)["RedrivePolicy"]
 
-    assert stack.targets(redrive["deadLetterTargetArn"]) == {f"{stage}Dlq"}
-    assert redrive["maxReceiveCount"] >= 5
+        assert stack.targets(redrive["deadLetterTargetArn"]) == {f"{stage}Dlq"}
+        assert redrive["maxReceiveCount"] >= 5
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_dlq_keeps_longer_than_its_queue_and_takes_from_no_other(
     stack: Stack, stage: str
 ) -> None:
-    queue, dlq = stack.properties(f"{stage}Queue"), stack.properties(f"{stage}Dlq")
+    dlq = stack.properties(f"{stage}Dlq")
+    queues = [stack.properties(queue) for queue in queues_of(stage)]
 
     allowed = dlq["RedriveAllowPolicy"]
 
-    assert dlq["MessageRetentionPeriod"] == 14 * 86_400 > queue["MessageRetentionPeriod"]
+    longest = max(queue["MessageRetentionPeriod"] for queue in queues)
+    account = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:"
+    sources = [stack.text(source).removeprefix(account) for source in allowed["sourceQueueArns"]]
+    assert dlq["MessageRetentionPeriod"] == 14 * 86_400 > longest
     assert allowed["redrivePermission"] == "byQueue"
-    [source] = allowed["sourceQueueArns"]
-    assert stack.text(source).endswith(":" + stack.text(queue["QueueName"]))
+    assert sources == [stack.text(queue["QueueName"]) for queue in queues]
 
 
 @pytest.mark.parametrize("name", QUEUES)
@@ -234,7 +253,7 @@ def test_a_function_may_send_to_the_queues_that_it_is_told_and_no_others(
 ) -> None:
     variables = stack.function(name)["Environment"]["Variables"]
     told = {stack.text(value) for key, value in variables.items() if key.endswith("_QUEUE_URL")}
-    own = {f"{stage}Queue" for stage in STAGES if name == f"{stage}Function"}
+    own = {queue for stage in STAGES if name == f"{stage}Function" for queue in queues_of(stage)}
     rejects = {f"{stage}Dlq" for stage in STAGES if name == f"{stage}Function"}
 
     allowed = {
@@ -315,6 +334,59 @@ def test_the_embed_service_scales_from_zero_on_backlog_and_back(stack: Stack) ->
         "EmbedToZeroPolicy"
     }
     assert "DesiredCount" not in stack.properties("EmbedService")
+
+
+@pytest.mark.parametrize("name", ["EmbedFromZeroAlarm", "EmbedIdleAlarm", "EmbedBacklogPolicy"])
+def test_scaling_looks_at_all_lanes_together(stack: Stack, name: str) -> None:
+    metrics = scaling_metrics(stack, name)
+
+    counted = {
+        metric["Id"]: stack.targets(metric["MetricStat"]["Metric"]["Dimensions"])
+        for metric in metrics
+        if metric.get("MetricStat", {}).get("Metric", {}).get("Namespace") == "AWS/SQS"
+    }
+    [total] = [metric["Expression"] for metric in metrics if "SUM" in metric.get("Expression", "")]
+
+    assert set.union(*counted.values()) == set(LANES)
+    assert set(re.findall(r"[a-z_]+", total)) == set(counted)
+    assert sum("MetricStat" in metric for metric in metrics) <= 10  # what an alarm may hold
+
+
+def test_idle_means_no_message_in_any_state_in_any_lane(stack: Stack) -> None:
+    counted = {
+        (lane, metric["MetricStat"]["Metric"]["MetricName"])
+        for metric in scaling_metrics(stack, "EmbedIdleAlarm")
+        if "MetricStat" in metric
+        for lane in stack.targets(metric["MetricStat"]["Metric"]["Dimensions"])
+    }
+
+    states = {
+        f"ApproximateNumberOfMessages{state}" for state in ("Visible", "NotVisible", "Delayed")
+    }
+    assert counted == {(lane, state) for lane in LANES for state in states}
+
+
+def scaling_metrics(stack: Stack, name: str) -> list[dict[str, Any]]:
+    properties = stack.properties(name)
+    policy = properties.get("TargetTrackingScalingPolicyConfiguration", {})
+    holder = policy.get("CustomizedMetricSpecification", properties)
+    metrics = holder["Metrics"]
+    assert isinstance(metrics, list)
+    assert [metric["Id"] for metric in metrics if metric["ReturnData"]] == [metrics[-1]["Id"]]
+    return metrics
+
+
+def test_the_task_receives_from_every_lane_and_sends_to_none(stack: Stack) -> None:
+    allowed = {
+        action: stack.targets(statement["Resource"])
+        for name, statement in stack.statements()
+        if name == "EmbedTaskRole"
+        for action in as_list(statement["Action"])
+    }
+
+    assert allowed["sqs:ReceiveMessage"] == allowed["sqs:DeleteMessage"] == set(LANES)
+    assert allowed["sqs:ChangeMessageVisibility"] == set(LANES)
+    assert allowed["sqs:SendMessage"] == {"StoreQueue", "EmbedDlq"}
 
 
 # --------------------------------------------------------------------------------- bucket, database

@@ -12,12 +12,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from embedpipe.adapters.secrets import conninfo, secret_or
+from embedpipe.domain.lanes import NORMAL, QUEUES
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.errors import ModelUnavailableError
 from embedpipe.settings import (
     ApiSettings,
     ChunkSettings,
     DatabaseSettings,
+    EmbedQueueSettings,
     EmbedSettings,
     MaintenanceSettings,
     ModelSettings,
@@ -50,7 +52,7 @@ class ChunkServices:
 
     database: Database
     inbox: Inbox
-    embed_queue: Outbox
+    embed_queues: Mapping[str, Outbox]
     blobs: Blobs
     models: Models
     policy: RetryPolicy
@@ -140,7 +142,7 @@ def chunk() -> ChunkServices:
     return ChunkServices(
         database=_database(settings),
         inbox=_queue("chunk", settings.chunk_queue_url, limit, blobs, settings.chunk_dlq_url),
-        embed_queue=_queue("embed", settings.embed_queue_url, limit, blobs),
+        embed_queues=_embed_outboxes(settings, blobs),
         blobs=blobs,
         models=_models(settings),
         policy=_policy(settings),
@@ -164,11 +166,7 @@ def embed() -> EmbedServices:
     limit = settings.max_message_bytes
     return EmbedServices(
         database=_database(settings),
-        inboxes={
-            "normal": _queue(
-                "embed", settings.embed_queue_url, limit, blobs, settings.embed_dlq_url
-            )
-        },
+        inboxes=_embed_queues(settings, blobs, settings.embed_dlq_url),
         store_queue=_queue("store", settings.store_queue_url, limit, blobs),
         blobs=blobs,
         models=models,
@@ -205,15 +203,13 @@ def maintenance() -> MaintenanceServices:
     """Wire `functions/maintenance`."""
     settings = MaintenanceSettings.from_environment()
     blobs = _blobs(settings.content_bucket)
-    urls = {
-        "chunk": settings.chunk_queue_url,
-        "embed": settings.embed_queue_url,
-        "store": settings.store_queue_url,
-    }
+    limit = settings.max_message_bytes
     return MaintenanceServices(
         database=_database(settings),
         queues={
-            name: _queue(name, url, settings.max_message_bytes, blobs) for name, url in urls.items()
+            "chunk": _queue("chunk", settings.chunk_queue_url, limit, blobs),
+            **_embed_outboxes(settings, blobs),
+            "store": _queue("store", settings.store_queue_url, limit, blobs),
         },
         settings=settings,
     )
@@ -248,6 +244,22 @@ def _queue(
         max_message_bytes=max_message_bytes,
         blobs=blobs,
     )
+
+
+def _embed_queues(
+    settings: EmbedQueueSettings, blobs: S3Blobs, dlq_url: str | None = None
+) -> dict[str, SqsQueue]:
+    """Give the embed queues by lane."""
+    return {
+        lane: _queue("embed", url, settings.max_message_bytes, blobs, dlq_url)
+        for lane, url in settings.embed_queue_urls().items()
+    }
+
+
+def _embed_outboxes(settings: EmbedQueueSettings, blobs: S3Blobs) -> dict[str, Outbox]:
+    """Give the embed queue of every lane by its name in the outbox."""
+    queues = _embed_queues(settings, blobs)
+    return {name: queues.get(lane, queues[NORMAL]) for lane, name in QUEUES.items()}
 
 
 def _blobs(bucket: str) -> S3Blobs:

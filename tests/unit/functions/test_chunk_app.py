@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from embedpipe import bootstrap, telemetry
 from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
 from embedpipe.domain.jobs import Chunking, JobStatus, NewJob
+from embedpipe.domain.lanes import QUEUES
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.messages import EmbedRequested, decode
 from embedpipe.ports import OutboxRow
@@ -57,7 +59,7 @@ def some_services(*jobs: NewJob) -> tuple[bootstrap.ChunkServices, MemoryQueue, 
     services = bootstrap.ChunkServices(
         database=database,
         inbox=chunk_queue,
-        embed_queue=embed_queue,
+        embed_queues={**dict.fromkeys(QUEUES.values(), MemoryQueue("other")), "embed": embed_queue},
         blobs=MemoryBlobs(),
         models=FakeModels(),
         policy=RetryPolicy(),
@@ -76,6 +78,22 @@ def test_documents_become_embed_messages_of_their_jobs() -> None:
     assert {message.job_id for message in sent} == {job_id(1), job_id(2)}
     assert max(message.chunk_count for message in sent) == 2
     assert services.database.jobs.get("tenant-a", job_id(1)).status is JobStatus.EMBEDDING
+
+
+def test_messages_go_to_the_queue_of_their_jobs_priority() -> None:
+    services, _, normal = some_services(a_job(1, priority=90), a_job(2, priority=10))
+    lanes = {name: MemoryQueue(name) for name in QUEUES.values()}
+
+    app.handle(event("chunk_batch"), replace(services, embed_queues=lanes))
+
+    jobs = {
+        name: {decode(EmbedRequested, body).job_id for body in queue.bodies()}
+        for name, queue in lanes.items()
+    }
+    assert jobs == {"embed_high": {job_id(1)}, "embed": set(), "embed_low": {job_id(2)}}
+    assert not normal.bodies()
+    assert isinstance(services.database, MemoryDatabase)
+    assert {row["queue"] for row in services.database.rows("outbox")} <= {"chunk"}
 
 
 def test_a_poison_record_goes_to_the_dlq_and_its_neighbours_are_done() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from embedpipe import bootstrap, telemetry
 from embedpipe.adapters.memory import FakeModels, MemoryDatabase, MemoryQueue
+from embedpipe.domain.lanes import QUEUES as EMBED_QUEUES
 from embedpipe.errors import QueueUnavailableError
 from embedpipe.ports import OutboxRow
 from embedpipe.settings import MaintenanceSettings
@@ -43,7 +44,7 @@ def some_services(*, left: int) -> tuple[bootstrap.MaintenanceServices, MemoryQu
         row = OutboxRow("tenant-a", "chunk", f"{n}", f'"{n}"')
         database.jobs.admit(job, lambda _, row=row: row)  # type: ignore[misc]
     clock.now += timedelta(seconds=31)
-    queues = {name: MemoryQueue(name) for name in ("chunk", "embed", "store")}
+    queues = {name: MemoryQueue(name) for name in ("chunk", *EMBED_QUEUES.values(), "store")}
     services = bootstrap.MaintenanceServices(
         database=database,
         queues={**queues},

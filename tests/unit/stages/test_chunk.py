@@ -389,3 +389,18 @@ def test_nothing_is_relayed_when_the_fence_falls_at_the_end() -> None:
     assert stage.run(message, jobs=jobs) == []
     assert jobs.given is not None
     assert stage.database.jobs.pending([BatchRef(message.ref, 0)]) == set()
+
+
+@pytest.mark.parametrize(
+    ("priority", "queue"),
+    [(0, "embed_low"), (33, "embed_low"), (34, "embed"), (66, "embed"), (67, "embed_high")],
+)
+def test_the_priority_of_the_job_chooses_the_lane(priority: int, queue: str) -> None:
+    stage = Stage()
+
+    rows = stage.run(stage.admit(priority=priority))
+
+    assert {row.queue for row in rows} == {queue}
+    assert [row["queue"] for row in stage.database.rows("outbox") if row["queue"] != "chunk"] == [
+        queue for _ in rows
+    ]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from embedpipe.adapters.memory import MemoryDatabase, MemoryQueue
+from embedpipe.domain.lanes import QUEUES
 from embedpipe.errors import QueueUnavailableError
 from embedpipe.ports import OutboxRow, Outgoing
 from embedpipe.stages.relay import relay, sweep
@@ -44,6 +45,17 @@ def test_a_queue_that_fails_does_not_keep_the_rows_of_another(kind: type[MemoryQ
 
     assert len(embed.bodies()) == 2
     assert {row["queue"] for row in database.rows("outbox")} == {"chunk"}
+
+
+def test_a_sweep_sends_the_rows_of_every_lane() -> None:
+    database, _ = some_rows(3, *QUEUES.values())
+    queues = {name: MemoryQueue(name) for name in QUEUES.values()}
+
+    total = sweep(outbox=database.outbox, queues=queues, page=2)
+
+    assert total == 9
+    assert {name: len(queue.bodies()) for name, queue in queues.items()} == dict.fromkeys(queues, 3)
+    assert not database.rows("outbox")
 
 
 @pytest.mark.parametrize("kind", [MemoryQueue, BrokenQueue])

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from embedpipe.adapters.memory import MemoryDatabase, MemoryQueue
 from embedpipe.domain.jobs import JobStatus
+from embedpipe.domain.lanes import QUEUES as EMBED_QUEUES
 from embedpipe.errors import QueueUnavailableError
 from embedpipe.messages import ChunkRequested, decode
 from embedpipe.ports import OutboxRow, Outgoing
 from embedpipe.stages.rescue import Rescued, rescue
 
-from tests.builders import MODEL, admit
+from tests.builders import MODEL, a_chunked_job, admit
 
 IDLE_S = 900.0
 
@@ -22,7 +23,8 @@ class Cloud:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.database = MemoryDatabase(clock=lambda: self.now)
         self.database.create_tenant("acme", MODEL)
-        self.queues = {name: MemoryQueue(name) for name in ("chunk", "embed", "store")}
+        names = ("chunk", *EMBED_QUEUES.values(), "store")
+        self.queues = {name: MemoryQueue(name) for name in names}
 
     def a_lost_job(self) -> str:
         ref = admit(self.database)
@@ -84,6 +86,42 @@ def test_the_queues_of_other_stages_do_not_count() -> None:
     cloud.queues["store"].send([Outgoing("0", "{}", group_id="acme")])
 
     assert cloud.rescue() == Rescued(restarted=1)
+
+
+@pytest.mark.parametrize("name", EMBED_QUEUES.values())
+def test_a_job_whose_batches_may_be_in_any_lane_is_late_while_one_lane_holds_messages(
+    name: str,
+) -> None:
+    cloud = Cloud()
+    job = a_chunked_job(cloud.database)
+    cloud.database.outbox.sent([OutboxRow("acme", "chunk", job.ref.job_id, "")])
+    for number in range(2):
+        cloud.database.outbox.sent([OutboxRow("acme", "embed", f"{job.ref.job_id}/{number}", "")])
+    cloud.wait(IDLE_S + 1)
+    cloud.queues[name].send([Outgoing("0", "{}", group_id="acme")])
+    late = cloud.rescue()
+
+    cloud.queues[name].ack(cloud.queues[name].receive(wait_s=0))
+
+    assert late == Rescued()
+    assert cloud.rescue() == Rescued(restarted=1)
+
+
+def test_a_queue_that_stands_for_several_lanes_is_asked_once() -> None:
+    cloud = Cloud()
+    asked: list[str] = []
+
+    class Counting(MemoryQueue):
+        def backlog(self) -> int:
+            asked.append(self.name)
+            return super().backlog()
+
+    shared = Counting("embed")
+    cloud.queues |= dict.fromkeys(EMBED_QUEUES.values(), shared)
+
+    cloud.rescue()
+
+    assert asked == ["embed"]
 
 
 def test_a_job_that_stops_again_and_again_fails() -> None:

@@ -166,7 +166,7 @@ class NewJob:
 class Source:
     """What the chunk stage needs to know about a document version.
 
-    `content` or `content_uri` is set, never both.
+    `content` or `content_uri` is set, never both. `priority` is the job's.
     """
 
     content: str | None
@@ -177,3 +177,4 @@ class Source:
     model_id: str
     fingerprint: str
     traceparent: str | None
+    priority: int = 50

@@ -13,7 +13,9 @@ from embedpipe.local.template import REGION
 QUEUES = {
     "CHUNK_QUEUE_URL": "ChunkQueue",
     "CHUNK_DLQ_URL": "ChunkDlq",
+    "EMBED_HIGH_QUEUE_URL": "EmbedHighQueue",
     "EMBED_QUEUE_URL": "EmbedQueue",
+    "EMBED_LOW_QUEUE_URL": "EmbedLowQueue",
     "EMBED_DLQ_URL": "EmbedDlq",
     "STORE_QUEUE_URL": "StoreQueue",
     "STORE_DLQ_URL": "StoreDlq",

@@ -19,7 +19,7 @@ from embedpipe.ports.paging import Page
 class OutboxRow:
     """A message that belongs to a committed change: (tenant_id, queue, key) is unique.
 
-    `queue` is `chunk`, `embed` or `store`.
+    `queue` is `chunk`, `store`, or one of `domain.lanes.QUEUES`.
     """
 
     tenant_id: str

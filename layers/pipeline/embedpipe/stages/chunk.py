@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from embedpipe.domain.chunking import Piece, split
 from embedpipe.domain.jobs import Source
+from embedpipe.domain.lanes import QUEUES, lane_of
 from embedpipe.domain.tokens import pack
 from embedpipe.errors import (
     ContentLostError,
@@ -84,6 +85,7 @@ def chunk(
         max_chunks=MAX_CHUNKS,
     )
     most_bytes = min(max_message_bytes, _MOST_BODY_BYTES)
+    queue = QUEUES[lane_of(source.priority)]
     batches: list[NewBatch] = []
     rows: list[OutboxRow] = []
     for batch_no, group in enumerate(_groups(pieces, model, batch_chunks, most_bytes)):
@@ -92,7 +94,7 @@ def chunk(
         if len(body) > max_message_bytes:
             raise MessageTooLargeError
         key = f"{message.job_id}/{message.epoch}/{batch_no}"
-        rows.append(OutboxRow(message.tenant_id, "embed", key, body))
+        rows.append(OutboxRow(message.tenant_id, queue, key, body))
     chunks = [_new_chunk(piece) for piece in pieces]
     return rows if jobs.finish_chunking(message.ref, chunks, batches, rows) else []
 

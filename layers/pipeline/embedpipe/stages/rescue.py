@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from embedpipe.domain.jobs import JobError, JobStatus
+from embedpipe.domain.lanes import QUEUES as EMBED_QUEUES
 from embedpipe.ports import Database, Outbox, OutboxRow, Stalled
 from embedpipe.stages.relay import relay
 from embedpipe.stages.submit import CHUNK_QUEUE, chunk_requested
@@ -13,7 +14,7 @@ from embedpipe.stages.submit import CHUNK_QUEUE, chunk_requested
 #: The queues that hold the messages of jobs in some statuses.
 _QUEUES = {
     (JobStatus.QUEUED, JobStatus.CHUNKING): (CHUNK_QUEUE,),
-    (JobStatus.EMBEDDING, JobStatus.STORING): ("embed", "store"),
+    (JobStatus.EMBEDDING, JobStatus.STORING): (*EMBED_QUEUES.values(), "store"),
 }
 _SPENT = JobError(
     "RESCUES_SPENT", "transient", "the job stopped moving again and again; see the DLQ"
@@ -53,7 +54,8 @@ def rescue(
     rows: list[OutboxRow] = []
     failed = 0
     for statuses, names in _QUEUES.items():
-        is_empty = not any(queues[name].backlog() for name in names)
+        # Several names may stand for one queue: a lane need not have its own.
+        is_empty = not any(queue.backlog() for queue in {queues[name] for name in names})
         for job in database.rescues.stalled(
             statuses, idle_s=idle_s, is_queue_empty=is_empty, limit=limit
         ):

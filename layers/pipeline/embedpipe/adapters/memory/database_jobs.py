@@ -105,6 +105,7 @@ class MemoryJobs:
                 model_id=model.model_id,
                 fingerprint=model.fingerprint,
                 traceparent=row.traceparent,
+                priority=row.priority,
             )
 
     def finish_chunking(

@@ -31,6 +31,7 @@ def begin_chunking(connection: Connection, ref: JobRef) -> Source | None:
         model_id=row["model_id"],
         fingerprint=row["fingerprint"],
         traceparent=row["traceparent"],
+        priority=row["priority"],
     )
 
 

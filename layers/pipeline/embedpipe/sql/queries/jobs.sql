@@ -143,7 +143,7 @@ WHERE j.tenant_id = %(tenant_id)s
   AND (v.tenant_id, v.collection, v.document_id, v.version)
     = (j.tenant_id, j.collection, j.document_id, j.version)
 RETURNING v.content, v.content_uri, v.content_sha256, v.content_type, v.chunk_size,
-    v.chunk_overlap, v.chunk_unit, c.model_id, c.fingerprint, j.traceparent
+    v.chunk_overlap, v.chunk_unit, c.model_id, c.fingerprint, j.traceparent, j.priority
 
 -- finish_chunking --
 -- Mark a job as chunked, if the fence lets it.
