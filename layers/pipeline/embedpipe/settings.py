@@ -62,6 +62,7 @@ class ModelSettings(Settings):
 
     models_dir: Path = Field(default=Path("/tmp/models"), alias="MODELS_DIR")
     models_uri: str | None = Field(default=None, pattern=r"^s3://", alias="MODELS_URI")
+    model_catalogue: str | None = Field(default=None, alias="MODEL_CATALOGUE")
     default_model_id: str = Field(default="all-MiniLM-L6-v2", alias="DEFAULT_MODEL_ID")
 
 
@@ -119,6 +120,8 @@ class ApiSettings(DatabaseSettings, ModelSettings, QueueSettings):
     query_embedder_token: SecretStr | None = Field(default=None, alias="QUERY_EMBEDDER_TOKEN")
     query_embedder_secret_arn: str | None = Field(default=None, alias="QUERY_EMBEDDER_SECRET_ARN")
     query_timeout_s: float = Field(default=10.0, gt=0, le=29, alias="QUERY_TIMEOUT_S")
+    sync_timeout_s: float = Field(default=25.0, gt=0, le=27, alias="SYNC_TIMEOUT_S")
+    sync_max_inputs: int = Field(default=256, ge=1, le=2048, alias="SYNC_MAX_INPUTS")
 
 
 class ChunkSettings(DatabaseSettings, ModelSettings, RetrySettings, EmbedQueueSettings):
@@ -130,7 +133,31 @@ class ChunkSettings(DatabaseSettings, ModelSettings, RetrySettings, EmbedQueueSe
     batch_chunks: int = Field(default=64, ge=1, le=1000, alias="EMBED_MESSAGE_MAX_CHUNKS")
 
 
-class EmbedSettings(DatabaseSettings, ModelSettings, RetrySettings, EmbedQueueSettings):
+class ProviderSettings(Settings):
+    """Keys to providers: each by itself, or all in one secret."""
+
+    openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
+    cohere_api_key: SecretStr | None = Field(default=None, alias="COHERE_API_KEY")
+    google_api_key: SecretStr | None = Field(default=None, alias="GOOGLE_API_KEY")
+    mistral_api_key: SecretStr | None = Field(default=None, alias="MISTRAL_API_KEY")
+    voyage_api_key: SecretStr | None = Field(default=None, alias="VOYAGE_API_KEY")
+    provider_keys_secret_arn: str | None = Field(default=None, alias="PROVIDER_KEYS_SECRET_ARN")
+
+    def provider_keys(self) -> dict[str, SecretStr]:
+        """Give the keys that are set, by provider."""
+        keys = {
+            "openai": self.openai_api_key,
+            "cohere": self.cohere_api_key,
+            "google": self.google_api_key,
+            "mistral": self.mistral_api_key,
+            "voyage": self.voyage_api_key,
+        }
+        return {provider: key for provider, key in keys.items() if key is not None}
+
+
+class EmbedSettings(
+    DatabaseSettings, ModelSettings, ProviderSettings, RetrySettings, EmbedQueueSettings
+):
     """`functions/embed_gpu`."""
 
     embed_dlq_url: str = Field(alias="EMBED_DLQ_URL")

@@ -51,6 +51,15 @@ class HuggingFaceTokenizer:
         """The model it belongs to."""
         return self._model
 
+    @property
+    def vocabulary_size(self) -> int:
+        """All ids are below it, those of added tokens too."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def of(self, model: ModelInfo) -> HuggingFaceTokenizer:
+        """Give the same tokenizer for a model that has it under another id."""
+        return HuggingFaceTokenizer(self._tokenizer, model)
+
     def offsets(self, text: str) -> Encoding:
         """Tokenize without special tokens; a long text in pieces, with the same result.
 
