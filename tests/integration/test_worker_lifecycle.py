@@ -9,7 +9,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from embedpipe.adapters.embed_endpoint import HttpQueryEmbedder
+from embedpipe.adapters.embed_endpoint import HttpEmbedder
 from embedpipe.adapters.memory import FakeEmbedder, FakeQueryEmbedder
 from embedpipe.domain.jobs import JobStatus
 from embedpipe.errors import EmbedderUnavailableError
@@ -213,7 +213,7 @@ def test_queries_are_embedded_through_the_endpoint_while_it_works() -> None:
     bench = a_bench(QUERY_EMBEDDER_TOKEN=TOKEN)
     with running(bench) as run:
         url = f"http://127.0.0.1:{bench.worker.endpoint.port}"
-        embedder = HttpQueryEmbedder(url, token=TOKEN, timeout_s=5)
+        embedder = HttpEmbedder(url, token=TOKEN, timeout_s=5)
         until(lambda: bench.worker.status()[0])
 
         vector = embedder.embed_query("some text", MODEL.fingerprint)
@@ -223,7 +223,7 @@ def test_queries_are_embedded_through_the_endpoint_while_it_works() -> None:
         with pytest.raises(EmbedderUnavailableError, match="409"):
             embedder.embed_query("some text", "f" * 64)
         with pytest.raises(EmbedderUnavailableError, match="401"):
-            HttpQueryEmbedder(url, token="wrong").embed_query("some text", MODEL.fingerprint)
+            HttpEmbedder(url, token="wrong").embed_query("some text", MODEL.fingerprint)
         run.stop()
         run.wait()
         with pytest.raises(EmbedderUnavailableError) as raised:
@@ -238,5 +238,5 @@ def test_an_endpoint_that_answers_too_late_is_unavailable() -> None:
     with running(bench):
         url = f"http://127.0.0.1:{bench.worker.endpoint.port}"
         with pytest.raises(EmbedderUnavailableError):
-            HttpQueryEmbedder(url, timeout_s=0.2).embed_query("some text", MODEL.fingerprint)
+            HttpEmbedder(url, timeout_s=0.2).embed_query("some text", MODEL.fingerprint)
         model.go_on.set()

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 from embedpipe.adapters import aws
-from embedpipe.adapters.embed_endpoint import HttpQueryEmbedder
+from embedpipe.adapters.embed_endpoint import HttpEmbedder
 from embedpipe.adapters.postgres import PostgresDatabase
 from embedpipe.adapters.sqs import SqsQueue
 from embedpipe.adapters.tokenizer import ModelsDirectory
@@ -229,7 +229,7 @@ def test_vectors_do_not_depend_on_neighbours_and_queries_use_the_same_model(clou
     with worker(cloud) as process:
         until(lambda: cloud.visible() + cloud.hidden() == 0)
         [answer] = cloud.take_answers()
-        embedder = HttpQueryEmbedder(f"http://127.0.0.1:{cloud.port}", timeout_s=5)
+        embedder = HttpEmbedder(f"http://127.0.0.1:{cloud.port}", timeout_s=5)
         query = embedder.embed_query(text, cloud.model.info.fingerprint)
         embedder.check()
         stop(process)
@@ -242,7 +242,7 @@ def test_vectors_do_not_depend_on_neighbours_and_queries_use_the_same_model(clou
 
 def test_a_second_signal_ends_it_at_once(cloud: Cloud) -> None:
     with worker(cloud, EMBED_WAIT_S="20", EMBED_STOP_TIMEOUT_S="100") as process:
-        embedder = HttpQueryEmbedder(f"http://127.0.0.1:{cloud.port}", timeout_s=5)
+        embedder = HttpEmbedder(f"http://127.0.0.1:{cloud.port}", timeout_s=5)
         until(lambda: _is_healthy(embedder))
         process.send_signal(signal.SIGINT)
         until(lambda: not _is_healthy(embedder))
@@ -265,7 +265,7 @@ def test_without_the_provider_asked_for_it_ends_before_it_receives(cloud: Cloud)
     assert received.receive_count == 1
 
 
-def _is_healthy(embedder: HttpQueryEmbedder) -> bool:
+def _is_healthy(embedder: HttpEmbedder) -> bool:
     try:
         embedder.check()
     except EmbedderUnavailableError:

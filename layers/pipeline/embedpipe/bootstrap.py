@@ -28,6 +28,7 @@ from embedpipe.settings import (
 )
 
 if TYPE_CHECKING:
+    from embedpipe.adapters.embed_endpoint import HttpEmbedder
     from embedpipe.adapters.postgres import PostgresDatabase
     from embedpipe.adapters.s3 import S3Blobs
     from embedpipe.adapters.sqs import SqsQueue
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
         LoadedModel,
         Models,
         Outbox,
-        QueryEmbedder,
     )
 
 
@@ -123,12 +123,14 @@ def api() -> Services:
     key = secret_or(settings.single_user_api_key, settings.single_user_api_key_secret_arn)
     settings = settings.model_copy(update={"single_user_api_key": key})
     blobs = _blobs(settings.content_bucket)
+    embedder = _embedder(settings)
     return Services(
         database=_database(settings),
         blobs=blobs,
         chunk_queue=_queue("chunk", settings.chunk_queue_url, settings.max_message_bytes, blobs),
         models=_models(settings),
-        query_embedder=_query_embedder(settings),
+        query_embedder=embedder,
+        embedder=embedder,
         settings=settings,
     )
 
@@ -275,16 +277,17 @@ def _models(settings: ModelSettings) -> ModelsDirectory:
     return ModelsDirectory(settings.models_dir, uri=settings.models_uri)
 
 
-def _query_embedder(settings: ApiSettings) -> QueryEmbedder | None:
+def _embedder(settings: ApiSettings) -> HttpEmbedder | None:
     if settings.query_embedder_url is None:
         return None
-    from embedpipe.adapters.embed_endpoint import HttpQueryEmbedder
+    from embedpipe.adapters.embed_endpoint import HttpEmbedder
 
     token = secret_or(settings.query_embedder_token, settings.query_embedder_secret_arn)
-    return HttpQueryEmbedder(
+    return HttpEmbedder(
         settings.query_embedder_url,
         token=token.get_secret_value() if token else None,
         timeout_s=settings.query_timeout_s,
+        work_timeout_s=settings.sync_timeout_s,
     )
 
 

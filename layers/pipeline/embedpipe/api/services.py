@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedpipe.ports import Blobs, Database, Models, Outbox, QueryEmbedder
+from embedpipe.ports.synchronous import SynchronousEmbedder
 from embedpipe.settings import ApiSettings
 
 
 @dataclass(frozen=True)
 class Services:
-    """Ports and settings; `query_embedder` is None where search takes vectors only."""
+    """Ports and settings.
+
+    Attributes
+    ----------
+    query_embedder, embedder
+        None where no embed worker is named: search then takes vectors only, and texts get none.
+    """
 
     database: Database
     blobs: Blobs
@@ -18,3 +25,4 @@ class Services:
     models: Models
     query_embedder: QueryEmbedder | None
     settings: ApiSettings
+    embedder: SynchronousEmbedder | None = None

@@ -80,6 +80,11 @@ class Tokenizer(Protocol):
         """The model it belongs to."""
         ...
 
+    @property
+    def vocabulary_size(self) -> int:
+        """All ids are below it."""
+        ...
+
     def offsets(self, text: str) -> Encoding:
         """Tokenize without special tokens."""
         ...
@@ -248,13 +253,29 @@ class RemoteEmbedders(Protocol):
 class QueryEmbedder(Protocol):
     """Gives the vector of a search query."""
 
-    def embed_query(self, text: str, fingerprint: str) -> list[float]:
+    def embed_query(
+        self,
+        text: str,
+        fingerprint: str,
+        *,
+        model_id: str | None = None,
+        tenant_id: str = "",
+    ) -> list[float]:
         """Embed a query with the model of that fingerprint, its query prefix added.
+
+        Parameters
+        ----------
+        model_id
+            The model's id, where it is known.
+        tenant_id
+            Whose query it is: its vector may be kept for this tenant.
 
         Raises
         ------
         EmbedderUnavailableError
             Nothing answers, or what answers holds another model.
+        InvalidInputError
+            TEXT_TOO_LONG, where the model's provider does not cut queries.
         """
         ...
 

@@ -45,10 +45,12 @@ def search(
     if wanted.vector is not None:
         vector = unit_vector(wanted.vector)
     else:
-        fingerprint = database.collections.get(tenant_id, collection).fingerprint
+        found = database.collections.get(tenant_id, collection)
         if query_embedder is None:
             raise EmbedderUnavailableError
-        vector = query_embedder.embed_query(wanted.text or "", fingerprint)
+        vector = query_embedder.embed_query(
+            wanted.text or "", found.fingerprint, model_id=found.model_id, tenant_id=tenant_id
+        )
     return database.vectors.search(
         tenant_id,
         collection,

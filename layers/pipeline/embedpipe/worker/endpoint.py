@@ -1,4 +1,4 @@
-"""The internal HTTP endpoint: synchronous embeddings, health, counters."""
+"""The internal HTTP endpoint: synchronous embeddings, models, health, counters."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ from threading import Thread
 
 import uvicorn
 
+from embedpipe.worker.admission import Memory
 from embedpipe.worker.context import Context
-from embedpipe.worker.device import Device
-from embedpipe.worker.routes import Status, make_app
-from embedpipe.worker.synchronous import SynchronousEmbeddings
+from embedpipe.worker.loading import Loader
+from embedpipe.worker.routes import MAX_CONCURRENT, Status, make_app
+from embedpipe.worker.serving import Serving
+from embedpipe.worker.synchronous import Computes, ComputesTexts, SynchronousEmbeddings
 
-# Requests at once; more are answered 503 by the server.
-_MAX_CONCURRENT = 64
 _CLOSE_S = 2
 
 
 class Endpoint:
     """Serves in a thread of its own while the worker runs.
+
+    Parameters
+    ----------
+    engine
+        Computes token ids.
+    remote
+        Has texts computed by providers; None serves no model of theirs.
 
     Raises
     ------
@@ -28,18 +35,30 @@ class Endpoint:
         A host that others can reach, and no token.
     """
 
-    def __init__(self, context: Context, device: Device, status: Callable[[], Status]) -> None:
-        settings = context.ports.settings
+    def __init__(
+        self,
+        context: Context,
+        engine: Computes,
+        status: Callable[[], Status],
+        remote: ComputesTexts | None = None,
+    ) -> None:
+        ports, settings = context.ports, context.ports.settings
         token = settings.http_token.get_secret_value() if settings.http_token else None
         if token is None and not _is_loopback(settings.http_host):
             raise ValueError("QUERY_EMBEDDER_TOKEN is needed on a host that is not loopback")
         self._address = (settings.http_host, settings.http_port)
+        memory, loader = Memory(), Loader(ports.embedders)
         embeddings = SynchronousEmbeddings(
-            device,
-            context.ports.models.tokenizer(settings.default_model_id),
-            max_batch_tokens=settings.max_batch_tokens or 512,
+            ports.models, engine, loader, memory=memory, remote=remote, cache=ports.cache
         )
-        self.app = make_app(embeddings, status, token=token)
+        serving = Serving(
+            embeddings,
+            models=ports.models,
+            embedders=ports.embedders,
+            loader=loader,
+            remotes=ports.remotes,
+        )
+        self.app = make_app(serving, status, token=token, memory=memory)
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: Thread | None = None
@@ -58,7 +77,7 @@ class Endpoint:
             log_config=None,
             access_log=False,
             lifespan="off",
-            limit_concurrency=_MAX_CONCURRENT,
+            limit_concurrency=MAX_CONCURRENT,
             timeout_graceful_shutdown=_CLOSE_S,
         )
         self._server = uvicorn.Server(config)

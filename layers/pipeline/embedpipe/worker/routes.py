@@ -1,126 +1,127 @@
 """Routes of the internal endpoint.
 
-    POST /embed    {"texts": [...], "kind": "query" | "document", "fingerprint": "..."}
-                   -> {"vectors": [[...]], "fingerprint": "..."}
-    GET  /health   200 while the worker works, else 503; with counters
-    GET  /metrics  the counters for Prometheus
+    POST /embed          {"model_id", "fingerprint", "inputs", "kind", "dimensions", "tenant_id",
+                         "timeout_s"} -> {"model_id", "fingerprint", "provider", "dimensions",
+                         "tokens": [n, ...], "vectors": base64 of float32, little-endian}
+    GET  /models         {"models": [...]}: what can be computed, with what is loaded
+    POST /models/warmup  {"provider", "model_id", "timeout_s"} -> the model's state, milliseconds
+    GET  /health         200 while the worker works, else 503; with counters
+    GET  /metrics        the counters for Prometheus
 
-/embed wants `Authorization: Bearer <token>` when a token is configured.
+Errors are {"error": {"code", "message", "inputs": [{"index", "tokens"}]}}, with `Retry-After` where
+it helps to come again. All but /health and /metrics want `Authorization: Bearer <token>` when a
+token is configured.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 
+import anyio.to_thread
 from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from embedpipe.errors import PipelineError
-from embedpipe.worker.synchronous import EmbedTexts, SynchronousEmbeddings
+from embedpipe.errors import PipelineError, TooLargeError, UnauthenticatedError
+from embedpipe.worker.admission import BYTES_PER_BODY_BYTE, Memory
+from embedpipe.worker.prometheus import prometheus
+from embedpipe.worker.replies import error_reply, invalid_reply
+from embedpipe.worker.serving import Serving
 
 #: Whether the worker works, and what /health says.
 Status = tuple[bool, dict[str, object]]
+Answer = Callable[[bytes, float], Response]
 
-_MAX_BODY_BYTES = 1_048_576
-_STATUS = {
-    "INVALID_INPUT": 400,
-    "TEXT_TOO_LONG": 400,
-    "UNAUTHENTICATED": 401,
-    "MODEL_MISMATCH": 409,
-    "TOO_LARGE": 413,
-    "BAD_VECTOR": 422,
-    "POISON_CHUNK": 422,
-}
+MAX_BODY_BYTES = 8 * 1024 * 1024
+#: Requests in work at once; each has a thread of its own, so that nobody waits unseen.
+MAX_CONCURRENT = 64
+
+
+class Routes:
+    """Handlers of the routes."""
+
+    def __init__(
+        self, serving: Serving, status: Callable[[], Status], *, memory: Memory, token: str | None
+    ) -> None:
+        self._status = status
+        self._memory = memory
+        self._token = token
+        self._threads = anyio.CapacityLimiter(MAX_CONCURRENT)
+        self.embed = self._guarded(serving.embed)
+        self.models = self._guarded(serving.models)
+        self.warm_up = self._guarded(serving.warm_up)
+
+    async def health(self, _: Request) -> Response:
+        """Say whether the worker works."""
+        is_healthy, details = self._status()
+        return JSONResponse(details, status_code=200 if is_healthy else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """Give the counters for Prometheus."""
+        return PlainTextResponse(
+            prometheus(*self._status()), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    def _guarded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            arrived = time.monotonic()
+            body = bytearray()
+            try:
+                self._authorize(request)
+                await self._read(request, body)
+                work = partial(_answered, answer, bytes(body), arrived)
+                return await anyio.to_thread.run_sync(work, limiter=self._threads)
+            except PipelineError as error:
+                return error_reply(error)
+            finally:
+                self._memory.give_back(len(body) * BYTES_PER_BODY_BYTE)
+
+        return handle
+
+    def _authorize(self, request: Request) -> None:
+        given = request.headers.get("authorization", "").encode()
+        if self._token is not None and not hmac.compare_digest(
+            given, f"Bearer {self._token}".encode()
+        ):
+            raise UnauthenticatedError("the token is missing or wrong")
+
+    async def _read(self, request: Request, body: bytearray) -> None:
+        async for part in request.stream():
+            if len(body) + len(part) > MAX_BODY_BYTES:
+                raise TooLargeError(f"the body has more than {MAX_BODY_BYTES} bytes")
+            self._memory.take(len(part) * BYTES_PER_BODY_BYTE)
+            body += part
 
 
 def make_app(
-    embeddings: SynchronousEmbeddings, status: Callable[[], Status], *, token: str | None
+    serving: Serving,
+    status: Callable[[], Status],
+    *,
+    token: str | None,
+    memory: Memory | None = None,
 ) -> Starlette:
     """Make the application."""
-
-    async def embed(request: Request) -> Response:
-        if token is not None and not _is_authorized(request, token):
-            return _error("UNAUTHENTICATED", "the token is missing or wrong")
-        body = await _body(request)
-        if body is None:
-            return _error("TOO_LARGE", f"the body has more than {_MAX_BODY_BYTES} bytes")
-        return await run_in_threadpool(_answer, embeddings, body)
-
-    async def health(_: Request) -> Response:
-        is_healthy, details = status()
-        return JSONResponse(details, status_code=200 if is_healthy else 503)
-
-    async def metrics(_: Request) -> Response:
-        return PlainTextResponse(
-            _prometheus(*status()), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
-
+    routes = Routes(serving, status, memory=memory or Memory(), token=token)
     return Starlette(
         routes=[
-            Route("/embed", embed, methods=["POST"]),
-            Route("/health", health),
-            Route("/metrics", metrics),
+            Route("/embed", routes.embed, methods=["POST"]),
+            Route("/models", routes.models, methods=["GET"]),
+            Route("/models/warmup", routes.warm_up, methods=["POST"]),
+            Route("/health", routes.health),
+            Route("/metrics", routes.metrics),
         ]
     )
 
 
-def _answer(embeddings: SynchronousEmbeddings, body: bytes) -> Response:
+def _answered(answer: Answer, body: bytes, arrived: float) -> Response:
     try:
-        asked = EmbedTexts.model_validate_json(body)
-        vectors = embeddings.embed(asked)
+        return answer(body, arrived)
     except ValidationError as error:
-        return _error("INVALID_INPUT", _problems(error))
+        return invalid_reply(error)
     except PipelineError as error:
-        return _error(error.code, error.message)
-    return JSONResponse({"vectors": vectors, "fingerprint": asked.fingerprint})
-
-
-def _is_authorized(request: Request, token: str) -> bool:
-    given = request.headers.get("authorization", "").encode()
-    return hmac.compare_digest(given, f"Bearer {token}".encode())
-
-
-async def _body(request: Request) -> bytes | None:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_BODY_BYTES:
-            return None
-    return bytes(body)
-
-
-def _error(code: str, message: str) -> Response:
-    headers = {"WWW-Authenticate": "Bearer"} if code == "UNAUTHENTICATED" else None
-    return JSONResponse(
-        {"error": {"code": code, "message": message}},
-        status_code=_STATUS.get(code, 503),
-        headers=headers,
-    )
-
-
-def _problems(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']}"
-        for problem in error.errors(include_input=False, include_url=False)[:5]
-    )
-
-
-def _prometheus(is_healthy: bool, details: dict[str, object]) -> str:
-    lines = ["# TYPE embedpipe_worker_healthy gauge", f"embedpipe_worker_healthy {is_healthy:d}"]
-    for name in ("held_messages", "held_tokens"):
-        lines += [
-            f"# TYPE embedpipe_worker_{name} gauge",
-            f"embedpipe_worker_{name} {details[name]}",
-        ]
-    counters = details["counters"]
-    if isinstance(counters, dict):
-        for name, count in counters.items():
-            full = f"embedpipe_worker_{name.removesuffix('_s')}"
-            full += "_seconds_total" if name.endswith("_s") else "_total"
-            lines += [f"# TYPE {full} counter", f"{full} {count}"]
-    return "\n".join(lines) + "\n"
+        return error_reply(error)

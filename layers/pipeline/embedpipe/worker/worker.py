@@ -13,6 +13,7 @@ from embedpipe.errors import error_code
 from embedpipe.stages.embed import encode_document
 from embedpipe.worker.context import Context
 from embedpipe.worker.device import Device
+from embedpipe.worker.direct import DirectWork
 from embedpipe.worker.endpoint import Endpoint
 from embedpipe.worker.engine import Engine
 from embedpipe.worker.heartbeat import Heartbeat
@@ -50,7 +51,7 @@ class Worker:
         self.engine = Engine(context, self.device, self.sender.put)
         self.receiver = Receiver(context, self._decide)
         self.heartbeat = Heartbeat(context)
-        self.endpoint = Endpoint(context, self.device, self.status)
+        self.endpoint = Endpoint(context, DirectWork(self.device), self.status)
 
     def stop(self) -> None:
         """Ask for the end. May be called from a signal handler, and more than once."""

@@ -18,6 +18,7 @@ FAKE_MODEL_ID = "fake"
 DIMENSIONS = 32
 _CLS, _SEP = 1, 2
 _FIRST_ID = 10
+_HASHES = 30_000
 _SPECIAL = frozenset({_CLS, _SEP})
 # CJK has no spaces: each character is a token of its own, as in BERT's basic tokenizer.
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0002fa1f"
@@ -51,6 +52,11 @@ class FakeTokenizer:
         """The model it belongs to."""
         return self._model
 
+    @property
+    def vocabulary_size(self) -> int:
+        """All ids are below it."""
+        return _FIRST_ID + _HASHES
+
     def offsets(self, text: str) -> Encoding:
         """Tokenize without special tokens."""
         found = list(_TOKEN.finditer(text))
@@ -65,7 +71,7 @@ class FakeTokenizer:
 
 
 def _token_id(token: str) -> int:
-    return zlib.crc32(token.lower().encode("utf-8", "surrogatepass")) % 30_000 + _FIRST_ID
+    return zlib.crc32(token.lower().encode("utf-8", "surrogatepass")) % _HASHES + _FIRST_ID
 
 
 class FakeEmbedder:
@@ -161,8 +167,16 @@ class FakeQueryEmbedder:
         self.tokenizer = tokenizer or FakeTokenizer(self.embedder.model)
         self.available = True
 
-    def embed_query(self, text: str, fingerprint: str) -> list[float]:
+    def embed_query(
+        self,
+        text: str,
+        fingerprint: str,
+        *,
+        model_id: str | None = None,
+        tenant_id: str = "",
+    ) -> list[float]:
         """Embed a query, its prefix added."""
+        del model_id, tenant_id
         self.check()
         model = self.embedder.model
         if fingerprint != model.fingerprint:

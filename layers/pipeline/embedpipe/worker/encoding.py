@@ -1,0 +1,128 @@
+"""Inputs of synchronous requests as what a model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from threading import Lock
+
+from embedpipe.errors import InvalidInputError, RejectedInputsError
+from embedpipe.ports import ModelInfo, Tokenizer
+from embedpipe.ports.models import Kind
+from embedpipe.stages.embed import encode_query
+
+# The tokenizer holds some 600 bytes per token of what it works on.
+_GROUP_CHARACTERS = 131_072
+# Texts longer than that are most likely too long for any model, and take the memory to find out:
+# one at a time in the whole process.
+_LONG_CHARACTERS = 32_768
+_long_texts = Lock()
+
+Ids = Sequence[int]
+
+
+def encode(inputs: Sequence[str] | Sequence[Ids], *, kind: Kind, tokenizer: Tokenizer) -> list[Ids]:
+    """Give the ids that the model takes, prefix and special tokens included.
+
+    Texts of queries are cut to the longest input of the model, as in search; nothing else is.
+
+    Raises
+    ------
+    RejectedInputsError
+        INPUT_TOO_LONG, with every input that is.
+    InvalidInputError
+        UNKNOWN_TOKEN: ids that are not the model's.
+    PoisonChunkError
+        The tokenizer cannot take a text.
+    """
+    texts = [one for one in inputs if isinstance(one, str)]
+    if len(texts) < len(inputs):
+        arrays = [one for one in inputs if not isinstance(one, str)]
+        encoded: list[Ids] = _completed(arrays, kind, tokenizer)
+    elif kind == "query":
+        encoded = [_query(text, tokenizer) for text in texts]
+    else:
+        encoded = _tokenized(texts, tokenizer.model.document_prefix, tokenizer)
+    check_lengths([len(ids) for ids in encoded], tokenizer.model)
+    return encoded
+
+
+def count(texts: Sequence[str], tokenizer: Tokenizer) -> list[int]:
+    """Give the tokens of texts that somebody else will compute, special ones included."""
+    return [len(ids) for ids in _tokenized(texts, "", tokenizer)]
+
+
+def check_lengths(lengths: Sequence[int], model: ModelInfo) -> None:
+    """Raise RejectedInputsError (INPUT_TOO_LONG) with every input that the model does not take."""
+    too_long = [
+        {"index": index, "tokens": tokens}
+        for index, tokens in enumerate(lengths)
+        if tokens > model.max_tokens
+    ]
+    if too_long:
+        raise RejectedInputsError(
+            f"The model takes {model.max_tokens} tokens, special ones included; "
+            f"{len(too_long)} of {len(lengths)} inputs have more.",
+            code="INPUT_TOO_LONG",
+            inputs=too_long,
+        )
+
+
+def _tokenized(texts: Sequence[str], prefix: str, tokenizer: Tokenizer) -> list[Ids]:
+    encoded: list[Ids] = []
+    for group in _groups(texts):
+        prefixed = [prefix + text for text in group]
+        if len(prefixed[0]) > _LONG_CHARACTERS:
+            with _long_texts:
+                encoded += tokenizer.encode(prefixed)
+        else:
+            encoded += tokenizer.encode(prefixed)
+    return encoded
+
+
+def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Part texts, in order, so that little is tokenized at once; a long one stands alone."""
+    group: list[str] = []
+    characters = 0
+    for text in texts:
+        if group and (
+            characters + len(text) > _GROUP_CHARACTERS
+            or max(len(text), len(group[0])) > _LONG_CHARACTERS
+        ):
+            yield group
+            group, characters = [], 0
+        group.append(text)
+        characters += len(text)
+    if group:
+        yield group
+
+
+def _query(text: str, tokenizer: Tokenizer) -> Ids:
+    if len(text) <= _LONG_CHARACTERS:
+        return encode_query(text, tokenizer)
+    with _long_texts:
+        return encode_query(text, tokenizer)
+
+
+def _completed(arrays: Sequence[Ids], kind: Kind, tokenizer: Tokenizer) -> list[Ids]:
+    size = tokenizer.vocabulary_size
+    for index, ids in enumerate(arrays):
+        if max(ids) >= size:
+            raise InvalidInputError(
+                f"Input {index} has a token that is not the model's: its ids are below {size}.",
+                code="UNKNOWN_TOKEN",
+                field="input",
+            )
+    model = tokenizer.model
+    prefix = model.query_prefix if kind == "query" else model.document_prefix
+    before, after = _surroundings(prefix, tokenizer)
+    return [[*before, *ids, *after] for ids in arrays]
+
+
+def _surroundings(prefix: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Give what stands before and after the ids of a text: special tokens, and the prefix."""
+    # Around a letter: what a tokenizer makes of nothing does not say where a text would be.
+    plain = tokenizer.offsets("a").ids
+    [full] = tokenizer.encode(["a"])
+    at = next((at for at in range(len(full)) if full[at : at + len(plain)] == plain), len(full))
+    prefix_ids = tokenizer.offsets(prefix).ids if prefix else []
+    return full[:at] + prefix_ids, full[at + len(plain) :]
