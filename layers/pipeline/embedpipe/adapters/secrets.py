@@ -32,6 +32,13 @@ def secret_or(value: SecretStr | None, arn: str | None) -> SecretStr | None:
     return SecretStr(_secret(arn))
 
 
+def read_secret(arn: str, *, fresh: bool = False) -> str:
+    """Give what is stored under an ARN; `fresh`: as it is now, not as it was read before."""
+    from aws_lambda_powertools.utilities import parameters
+
+    return str(parameters.get_secret(arn, max_age=MAX_AGE_S, force_fetch=fresh))
+
+
 def _secret(arn: str, *, as_json: bool = False) -> Any:
     from aws_lambda_powertools.utilities import parameters
 

@@ -1,0 +1,1 @@
+"""Embedders at providers: one file per provider, one way of asking for all."""
