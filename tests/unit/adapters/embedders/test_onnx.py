@@ -1,24 +1,20 @@
 from __future__ import annotations
 
+from array import array
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-from embedpipe.adapters.embedders import onnx
-from embedpipe.adapters.embedders.onnx import OnnxEmbedder
-from embedpipe.errors import (
-    BadVectorError,
-    EmbedderUnavailableError,
-    ModelFilesError,
-    PoisonChunkError,
-)
+from embedpipe.adapters.embedders.onnx import OnnxEmbedder, best_precision
+from embedpipe.errors import BadVectorError, ModelFilesError, PoisonChunkError
 from embedpipe.models.directory import GRAPH, ModelDirectory, Pooling
+from embedpipe.ports.models import Tuning
 
 from tests.tiny_model import DIMENSIONS, MAX_TOKENS, a_tiny_model, the_tiny_model
 
-CUDA = "CUDAExecutionProvider"
 INPUTS = [[2, 5, 3], [2, 9, 30, 31, 34, 3], [2, 3]]
 
 
@@ -116,58 +112,57 @@ def test_damaged_weights_are_not_loaded(tmp_path: Path) -> None:
         an_embedder(directory)
 
 
-def test_asking_for_a_device_that_the_runtime_was_not_built_for_fails() -> None:
-    if CUDA in onnxruntime.get_available_providers():
-        pytest.skip("this ONNX Runtime is built for CUDA")
+def test_bound_memory_gives_the_same_vectors() -> None:
+    embedder = an_embedder()
+    embedder._is_bound = True
 
-    with pytest.raises(EmbedderUnavailableError, match="built without cuda"):
-        an_embedder(provider="cuda")
-
-
-def test_a_runtime_that_goes_on_with_the_cpu_in_silence_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class OnTheCpu:
-        def __init__(self, *arguments: Any, **options: Any) -> None: ...
-
-        def get_providers(self) -> list[str]:
-            return ["CPUExecutionProvider"]
-
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpu)
-
-    with pytest.raises(EmbedderUnavailableError, match="did not start cuda"):
-        an_embedder(provider="cuda")
-
-
-def test_the_runtime_is_told_never_to_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-
-    def refuse(graph: str, **options: Any) -> Any:
-        seen.update(options)
-        raise RuntimeError("no device")
-
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
-
-    with pytest.raises(EmbedderUnavailableError, match="no CUDA device"):
-        an_embedder(provider="cuda")
-
-    option = seen["sess_options"].get_session_config_entry
-    assert seen["providers"] == [CUDA]
-    assert seen["enable_fallback"] == 0
-    assert option("session.disable_cpu_ep_fallback") == "1"
-    assert option("session.intra_op.allow_spinning") == "0"
-
-
-def test_bound_memory_gives_the_same_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(onnx._PROVIDERS, "cuda", ["CPUExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
-    options = onnx._options
-    monkeypatch.setattr(onnx, "_options", lambda provider, threads: options("cpu", threads))
-
-    vectors = an_embedder(provider="cuda").embed(INPUTS)
+    vectors = embedder.embed(INPUTS)
 
     np.testing.assert_array_equal(vectors, an_embedder().embed(INPUTS))
+
+
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_threads_share_a_session_and_get_their_own_vectors(is_bound: bool) -> None:
+    embedder = an_embedder()
+    embedder._is_bound = is_bound
+    inputs = [[[2, *range(4, 4 + number % 9), 3]] for number in range(40)]
+    alone = [embedder.embed(one) for one in inputs]
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(embedder.embed, inputs * 10))
+
+    for number, vectors in enumerate(together):
+        np.testing.assert_array_equal(vectors, alone[number % 40])
+
+
+def test_ids_may_be_any_sequence_of_whole_numbers() -> None:
+    embedder = an_embedder()
+    alike: list[Any] = [array("H", [2, 5, 3]), (2, 5, 3), np.array([2, 5, 3], np.uint32)]
+
+    vectors = embedder.embed(alike)
+
+    expected = np.repeat(embedder.embed([[2, 5, 3]]), 3, axis=0)
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+
+
+def test_it_says_what_it_is() -> None:
+    tuning = Tuning(max_batch_tokens=99, streams=2, threads=1)
+
+    embedder = an_embedder(tuning=tuning, threads=0)
+
+    assert embedder.tuning == tuning
+    assert (embedder.device, embedder.precision) == ("cpu", "fp32")
+
+
+def test_a_precision_that_the_model_lacks_is_refused() -> None:
+    with pytest.raises(ModelFilesError, match="has no fp16 graph"):
+        an_embedder(precision="fp16")
+
+
+def test_float16_is_the_choice_on_cuda_where_the_model_has_it() -> None:
+    directory = the_tiny_model()
+    both = SimpleNamespace(precisions=("fp32", "fp16"))
+
+    assert best_precision(directory, "cuda") == "fp32"
+    assert best_precision(both, "cuda") == "fp16"  # type: ignore[arg-type]
+    assert best_precision(both, "cpu") == "fp32"  # type: ignore[arg-type]
