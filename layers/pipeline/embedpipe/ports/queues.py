@@ -63,7 +63,10 @@ class Inbox(Protocol):
         ...
 
     def extend(self, received: Sequence[Received], visibility_s: int) -> list[Received]:
-        """Hide messages for longer; give back those whose lease is lost."""
+        """Hide messages for so long from now; give back those whose lease is lost.
+
+        0 hands them back at once.
+        """
         ...
 
 

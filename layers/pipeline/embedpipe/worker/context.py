@@ -86,7 +86,10 @@ class Context:
         logger = logger or telemetry.of("embed").logger
         settings = ports.settings
         holdings = Holdings(
-            limit_tokens=settings.buffer_tokens, visibility_s=settings.visibility_s, clock=clock
+            limit_tokens=settings.buffer_tokens,
+            visibility_s=settings.visibility_s,
+            clock=clock,
+            lanes=ports.inboxes,
         )
         return cls(
             ports=ports,

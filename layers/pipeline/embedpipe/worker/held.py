@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from embedpipe.domain.jobs import BatchRef, JobRef
+from embedpipe.domain.lanes import NORMAL
 from embedpipe.messages import EmbedRequested
 from embedpipe.ports import Received
 from embedpipe.stages.embed import Ids
@@ -35,11 +36,15 @@ class Outcome(Enum):
 
 @dataclass(eq=False)
 class Lease:
-    """One delivery, and until when it is ours."""
+    """One delivery, until when it is ours, and the lane whose queue gave it.
+
+    The same batch may come by two lanes: a handle is good for the queue that gave it, and no other.
+    """
 
     received: Received
     taken_at: float
     until: float
+    lane: str = NORMAL
 
 
 @dataclass(eq=False)
@@ -62,7 +67,7 @@ class Held:
     decided_at
         When the outcome was decided.
     lane
-        The embed queue that it came from: high, normal or low.
+        The lane that it came from first: it counts against this one, and is computed as of it.
     """
 
     leases: list[Lease]
@@ -76,7 +81,7 @@ class Held:
     error: Exception | None = None
     answer: str = ""
     decided_at: float = 0.0
-    lane: str = "normal"
+    lane: str = NORMAL
 
     @property
     def received(self) -> Received:
@@ -92,3 +97,11 @@ class Held:
     def is_suspect(self) -> bool:
         """Whether it was delivered before: it may have ended a process."""
         return self.received.receive_count > 1
+
+
+def by_lane(leases: Iterable[Lease]) -> dict[str, list[Lease]]:
+    """Part deliveries by the lane whose queue gave them."""
+    parts: dict[str, list[Lease]] = {}
+    for lease in leases:
+        parts.setdefault(lease.lane, []).append(lease)
+    return parts

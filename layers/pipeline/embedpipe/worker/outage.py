@@ -9,6 +9,7 @@ from threading import Lock
 from aws_lambda_powertools import Logger
 
 from embedpipe import telemetry
+from embedpipe.domain.lanes import LANES, NORMAL
 from embedpipe.errors import PipelineError, error_code
 
 _BASE_S = 0.5
@@ -66,10 +67,13 @@ class Outage:
 
 
 class Outages:
-    """One `Outage` for each kind of call that the worker makes."""
+    """One `Outage` for each kind of call that the worker makes; `receive` has one for each lane."""
 
     def __init__(self, logger: Logger) -> None:
-        self.receive = Outage("receive", logger)
+        self.receive = {
+            lane: Outage("receive" if lane == NORMAL else f"receive_{lane}", logger)
+            for lane in LANES
+        }
         self.claim_check = Outage("claim_check", logger)
         self.fence = Outage("fence", logger)
         self.extend = Outage("extend", logger)
@@ -79,4 +83,6 @@ class Outages:
 
     def on(self) -> list[str]:
         """Name the calls that fail now."""
-        return sorted(name for name, outage in vars(self).items() if outage.is_on)
+        each = [self.claim_check, self.fence, self.extend, self.send, self.settle, self.ack]
+        each += self.receive.values()
+        return sorted(outage.operation for outage in each if outage.is_on)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from embedpipe import telemetry
 from embedpipe.errors import PermanentError, PipelineError, QueueUnavailableError, error_code
-from embedpipe.ports import Outgoing, Received
+from embedpipe.ports import Inbox, Outgoing, Received
 from embedpipe.stages.embed import answer
 from embedpipe.stages.settle import Settled, settle_failure
 from embedpipe.worker.context import Context
-from embedpipe.worker.held import Held, Outcome
+from embedpipe.worker.held import Held, Lease, Outcome, by_lane
 
 
 class Settlement:
@@ -43,31 +43,49 @@ class Settlement:
             raise QueueUnavailableError("the queue did not take all")
 
     def ack(self, ready: Sequence[Held]) -> None:
-        """Acknowledge messages, all in one call."""
-        for lane, inbox in self._inboxes.items():
-            ours = [held for held in ready if held.lane == lane]
-            if live := [received for held in ours for received in self._holdings.live(held)]:
-                inbox.ack(live)
+        """Acknowledge messages, those of a lane together; raises the last failure."""
+        failed = self._each_lane(
+            (lease for held in ready for lease in self._holdings.live(held)),
+            lambda inbox, received: inbox.ack(received),
+        )
         for held in ready:
-            self._forget(held)
+            if not any(lease.lane in failed for lease in held.leases):
+                self._forget(held)
+        _raise_last(failed.values())
 
     def fail(self, ready: Sequence[Held]) -> None:
         """Retry or reject messages by their errors, each by itself; raises the last failure."""
-        failure: Exception | None = None
+        failures: list[Exception] = []
         for held in ready:
             try:
                 self._fail_one(held)
             except Exception as error:  # noqa: BLE001
-                failure = error
-        if failure is not None:
-            raise failure
+                failures.append(error)
+        _raise_last(failures)
 
     def release(self, ready: Sequence[Held]) -> None:
-        """Hand messages back at once."""
-        for held in ready:
-            for received in self._forget(held):
-                self._inboxes[held.lane].retry(received, 0)
-            self._counters.add(released=1)
+        """Hand messages back at once, those of a lane together; raises the last failure.
+
+        What cannot be handed back comes back when its lease ends: nothing is tried again here.
+        """
+        failed = self._each_lane(
+            [lease for held in ready for lease in self._forget(held)],
+            lambda inbox, received: inbox.extend(received, 0),
+        )
+        self._counters.add(released=len(ready))
+        _raise_last(failed.values())
+
+    def _each_lane(
+        self, leases: Iterable[Lease], action: Callable[[Inbox, list[Received]], object]
+    ) -> dict[str, Exception]:
+        """Do something with the deliveries of each lane; give what failed, by lane."""
+        failed: dict[str, Exception] = {}
+        for lane, ours in by_lane(leases).items():
+            try:
+                action(self._inboxes[lane], [lease.received for lease in ours])
+            except Exception as error:  # noqa: BLE001
+                failed[lane] = error
+        return failed
 
     def _send_together(self, ready: Sequence[Held]) -> None:
         named = {str(number): held for number, held in enumerate(ready)}
@@ -99,9 +117,9 @@ class Settlement:
             # A copy goes to the DLQ before the job is failed: not while the database is away.
             self._jobs.check()
         settled = settle_failure(
-            live[0],
+            live[0].received,
             error,
-            inbox=self._inboxes[held.lane],
+            inbox=self._inboxes[live[0].lane],
             jobs=self._jobs,
             policy=self._policy,
             ref=held.ref,
@@ -109,13 +127,15 @@ class Settlement:
         )
         self._forget(held)
         self._report(held, error, settled)
-        if settled is Settled.REJECTED and live[1:]:
-            self._inboxes[held.lane].ack(live[1:])
+        if settled is Settled.REJECTED:
+            failed = self._each_lane(live[1:], lambda inbox, received: inbox.ack(received))
+            _raise_last(failed.values())
 
     def _report(self, held: Held, error: Exception, settled: Settled) -> None:
         self._counters.add(**{str(settled): 1})
         keys: dict[str, object] = {
             "message_id": held.received.message_id,
+            "lane": held.lane,
             "error_code": error_code(error),
         }
         if held.ref is not None:
@@ -127,9 +147,14 @@ class Settlement:
         else:
             self._logger.warning("message failed and comes back", extra=keys)
 
-    def _forget(self, held: Held) -> list[Received]:
+    def _forget(self, held: Held) -> list[Lease]:
         held.outcome = Outcome.SETTLED
         return self._holdings.forget(held)
+
+
+def _raise_last(failures: Iterable[Exception]) -> None:
+    for failure in [*failures][-1:]:
+        raise failure
 
 
 def _make_answer(held: Held) -> None:

@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from embedpipe import telemetry
+from embedpipe.domain.lanes import NORMAL
 from embedpipe.errors import error_code
 from embedpipe.stages.embed import encode_document
 from embedpipe.worker.context import Context
@@ -23,7 +24,6 @@ from embedpipe.worker.sender import Sender
 
 _SUMMARY_S = 60.0
 _GLANCE_S = 1.0
-_RECEIVERS = 2
 # What the last steps of a stop may take: sending, handing back, closing.
 _RESERVE_S = 10.0
 
@@ -49,7 +49,10 @@ class Worker:
         )
         self.sender = Sender(context)
         self.engine = Engine(context, self.device, self.sender.put)
-        self.receiver = Receiver(context, self._decide)
+        self.receivers = {
+            lane: Receiver(context, self._decide, context.buffer.put, lane)
+            for lane in context.ports.inboxes
+        }
         self.heartbeat = Heartbeat(context)
         self.endpoint = Endpoint(context, DirectWork(self.device), self.status)
 
@@ -95,8 +98,14 @@ class Worker:
 
     def drain(self) -> None:
         """Work in this thread until nothing is visible on the queue and nothing is held."""
-        while any([self.receiver.step(0.0), self.engine.step(), self.sender.step()]):
+        receive = [receiver.step for receiver in self.receivers.values()]
+        while any([*(step(0.0) for step in receive), self.engine.step(), self.sender.step()]):
             pass
+
+    @property
+    def receiver(self) -> Receiver:
+        """Who receives from the normal lane."""
+        return self.receivers[NORMAL]
 
     @property
     def is_stuck(self) -> bool:
@@ -126,8 +135,9 @@ class Worker:
             "compute": self.engine.run_loop,
             "plan": self.engine.plan_loop,
         }
-        for number in range(_RECEIVERS):
-            loops[f"receive-{number}"] = partial(self.receiver.loop, wait_s)
+        for lane, receiver in self.receivers.items():
+            loops[f"receive-{lane}"] = partial(receiver.loop, wait_s)
+            loops[f"receive-{lane}-too"] = partial(receiver.help_loop, wait_s)
         for name, loop in loops.items():
             # A thread that hangs in the model must not keep the process from its end.
             self._threads[name] = Thread(
