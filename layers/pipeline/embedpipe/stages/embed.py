@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from embedpipe.domain.tokens import unpack
 from embedpipe.errors import (
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from embedpipe.ports.models import Floats
 
 Ids = Sequence[int]
-Run = Callable[[Sequence[Ids]], "Floats"]
+Input = TypeVar("Input", Ids, str)
 
 _ALLOCATION_FAILURES = (
     "failed to allocate memory",
@@ -52,43 +52,52 @@ def token_ids(message: EmbedRequested, model: ModelInfo) -> list[Ids]:
 
 
 def embed_each(
-    inputs: Sequence[Ids], *, run: Run, on_memory_error: Callable[[], None] = lambda: None
+    inputs: Sequence[Input],
+    *,
+    run: Callable[[Sequence[Input]], Floats],
+    on_memory_error: Callable[[], None] = lambda: None,
+    max_runs: float = inf,
 ) -> list[Floats | Exception]:
     """Compute one inference batch; where that fails, find out which inputs it is.
 
     A failing batch is halved until the failing input stands alone: at most k * (2 * log2(n) + 1)
-    runs for k bad inputs of n.
+    runs for k bad inputs of n. A TransientError is no input's fault, and fails all that were
+    computed together.
 
     Parameters
     ----------
     on_memory_error
         Called when the runtime had not enough memory, so that later batches are made smaller.
+    max_runs
+        After so many, what fails fails together.
 
     Returns
     -------
     For each input its vector, shape (dimensions,), float32, or the error that it is to fail with:
     PoisonChunkError or what permanent error the model gave instead, BadVectorError, or a
-    TransientError where even one input alone had not enough memory.
+    TransientError, OUT_OF_MEMORY where even one input alone had not enough memory.
     """
     results: list[Floats | Exception] = [PoisonChunkError() for _ in inputs]
     parts = [range(len(inputs))]
+    runs = 0
     while parts:
         part = parts.pop()
+        runs += 1
         try:
             vectors = run([inputs[i] for i in part])
         except (KeyboardInterrupt, SystemExit):
             raise
         # A Rust panic derives from BaseException.
         except BaseException as error:  # noqa: BLE001
-            if _is_memory_error(error):
+            if is_memory_error(error):
                 on_memory_error()
-            if len(part) > 1:
+            if len(part) == 1 or runs >= max_runs or isinstance(error, TransientError):
+                results[part.start : part.stop] = [_alone(error)] * len(part)
+            else:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
-            else:
-                results[part[0]] = _alone(error)
         else:
-            for i, vector in zip(part, _checked(vectors), strict=True):
+            for i, vector in zip(part, checked(vectors), strict=True):
                 results[i] = vector
     return results
 
@@ -137,7 +146,8 @@ def as_exception(error: BaseException) -> Exception:
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 
 
-def _checked(vectors: Floats) -> list[Floats | Exception]:
+def checked(vectors: Floats) -> list[Floats | Exception]:
+    """Give BadVectorError in the place of each vector that is not finite or has no length."""
     norms = (vectors * vectors).sum(axis=1)
     good = (norms > 0) & (norms < inf)
     return [vector if ok else BadVectorError() for vector, ok in zip(vectors, good, strict=True)]
@@ -145,11 +155,12 @@ def _checked(vectors: Floats) -> list[Floats | Exception]:
 
 def _alone(error: BaseException) -> Exception:
     """Give what an input fails with that failed alone."""
-    if _is_memory_error(error):
+    if is_memory_error(error):
         return TransientError("no memory to compute", code="OUT_OF_MEMORY")
-    return error if isinstance(error, PermanentError) else PoisonChunkError()
+    return error if isinstance(error, PermanentError | TransientError) else PoisonChunkError()
 
 
-def _is_memory_error(error: BaseException) -> bool:
+def is_memory_error(error: BaseException) -> bool:
+    """Say whether a runtime had not enough memory: then it is no input's fault."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(mark in text for mark in _ALLOCATION_FAILURES)
