@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
 from embedpipe.adapters.memory import (
     FakeModels,
     FakeQueryEmbedder,
+    FakeSynchronousEmbedder,
     MemoryBlobs,
     MemoryDatabase,
     MemoryQueue,
 )
+from embedpipe.adapters.memory.models import fake_model
 from embedpipe.api.resolver import ApiResolver, build
 from embedpipe.api.services import Services
 from embedpipe.settings import ApiSettings
 
 ADMIN_KEY = "an-administrators-key"
 BASE = "/api/v1"
+#: A model of a provider, beside the default one.
+REMOTE = replace(
+    fake_model("far"), provider="openai", dimensions=64, matryoshka_dimensions=(16, 32)
+)
 TABLES = ("collections", "documents", "document_versions", "jobs", "batches", "chunks", "outbox")
 
 
@@ -74,12 +80,13 @@ class Client:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.models = FakeModels()
+        self.models = FakeModels(fake_model(), REMOTE)
         self.model = self.models.get("fake")
         self.database = MemoryDatabase()
         self.blobs = MemoryBlobs()
         self.queue = MemoryQueue("chunk")
         self.embedder = FakeQueryEmbedder()
+        self.worker = FakeSynchronousEmbedder(*self.models.all())
         for tenant in ("default", "other"):
             self.database.create_tenant(tenant, self.model)
         self.api: ApiResolver = build(lambda: self.services)
@@ -89,6 +96,7 @@ class Client:
             chunk_queue=self.queue,
             models=self.models,
             query_embedder=self.embedder,
+            embedder=self.worker,
             settings=ApiSettings.from_environment(
                 {
                     "DATABASE_URL": "postgresql://unused",
@@ -110,6 +118,7 @@ class Client:
         raw: str | bytes | None = None,
         key: str | None = ADMIN_KEY,
         query: str = "",
+        base: str = BASE,
         **headers: str | list[str],
     ) -> Answer:
         """Send a request; `value` as JSON, or `raw` as it is. Headers with `_` for `-`."""
@@ -119,7 +128,7 @@ class Client:
         body = json.dumps(value) if value is not None else raw
         if body is not None:
             named.setdefault("Content-Type", "application/json")
-        event = an_event(method, BASE + path, query=query, headers=named, body=body)
+        event = an_event(method, base + path, query=query, headers=named, body=body)
         answer = self.api.resolve(event, None)
         return Answer(
             answer["statusCode"],

@@ -36,6 +36,18 @@ OTHERS: dict[tuple[str, str], str | None] = {
     ("GET", "/collections/{collection}/documents/{document_id}"): "DOCUMENT_NOT_FOUND",
     ("DELETE", "/collections/{collection}/documents/{document_id}"): "DOCUMENT_NOT_FOUND",
     ("POST", "/collections/{collection}/documents/{document_id}/restore"): "DOCUMENT_NOT_FOUND",
+    ("POST", "/embeddings"): None,
+    ("POST", "/embeddings/batch"): None,
+    ("GET", "/embeddings/models"): None,
+    ("POST", "/embeddings/models/warmup"): None,
+    ("GET", "/embeddings/circuit-breakers"): None,
+    ("POST", "/embeddings/circuit-breakers/{provider}/reset"): None,
+}
+
+ADMINS = {
+    ("POST", "/embeddings/models/warmup"),
+    ("GET", "/embeddings/circuit-breakers"),
+    ("POST", "/embeddings/circuit-breakers/{provider}/reset"),
 }
 
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
@@ -43,6 +55,9 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/vector_stores/{collection}/search"): {"query": "x"},
     ("POST", "/collections"): {"collection": "private"},
     ("PUT", "/collections/{collection}/documents/{document_id}"): {"content": "x"},
+    ("POST", "/embeddings"): {"input": "x", "model": "fake"},
+    ("POST", "/embeddings/batch"): {"inputs": ["x"], "model": "fake"},
+    ("POST", "/embeddings/models/warmup"): {"provider": "onnx", "model_id": "fake"},
 }
 
 ROUTES = [(operation.method, operation.path) for operation in OPERATIONS]
@@ -73,7 +88,13 @@ def a_client() -> tuple[Client, str]:
 
 def send(client: Client, route: tuple[str, str], job_id: str, key: Any) -> Any:
     method, path = route
-    values = {"job_id": job_id, "collection": "private", "document_id": "mine", "name": "x"}
+    values = {
+        "job_id": job_id,
+        "collection": "private",
+        "document_id": "mine",
+        "name": "x",
+        "provider": "openai",
+    }
     headers = {} if key is None else {"X-API-KEY": key}
     return client.send(method, path.format(**values), BODIES.get(route), key=None, **headers)
 
@@ -82,6 +103,7 @@ def test_every_route_is_in_the_table() -> None:
     assert set(ROUTES) == PUBLIC | set(OTHERS)
     assert not PUBLIC & set(OTHERS)
     assert {(op.method, op.path) for op in OPERATIONS if op.is_public} == PUBLIC
+    assert {(op.method, op.path) for op in OPERATIONS if op.is_for_admins} == ADMINS
 
 
 @pytest.mark.parametrize("route", PROTECTED, ids=" ".join)
@@ -114,6 +136,24 @@ def test_another_tenant_finds_nothing(route: tuple[str, str]) -> None:
     else:
         assert (answer.status, answer.json["code"]) == (404, code)
     assert [row for row in client.database.rows("jobs") if row["tenant_id"] == "default"] == mine
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=" ".join)
+def test_what_administrators_may_is_forbidden_to_users_and_nothing_else(
+    route: tuple[str, str],
+) -> None:
+    client, job_id = a_client()
+    client.database.breakers.failed("openai", 0, "PROVIDER_UNAVAILABLE", opens=True)
+    before = client.database.breakers.all()
+
+    answer = send(client, route, job_id, client.database.create_key("default", role="user"))
+
+    if route in ADMINS:
+        assert (answer.status, answer.json["code"]) == (403, "FORBIDDEN")
+    else:
+        assert answer.status not in (401, 403)
+    assert client.database.breakers.all() == before
+    assert route not in ADMINS or not client.worker.models()
 
 
 @pytest.mark.parametrize("route", sorted(PUBLIC), ids=" ".join)
@@ -165,6 +205,54 @@ def test_the_header_may_be_in_any_case_and_form() -> None:
     }
 
     assert client.api.resolve(event, None)["statusCode"] == 200
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_a_key_may_be_a_bearers(scheme: str) -> None:
+    client = Client()
+    key = client.database.create_key("other")
+
+    answers = [
+        client.send("GET", "/collections", key=None, Authorization=f"{scheme} {one}")
+        for one in (ADMIN_KEY, key)
+    ]
+
+    assert [answer.status for answer in answers] == [200, 200]
+
+
+@pytest.mark.parametrize("key", [key for key in WRONG_KEYS if isinstance(key, str)], ids=ascii)
+def test_a_wrong_bearer_is_refused(key: str) -> None:
+    # Space around a value is no part of it.
+    key = key.replace(" ", "x")
+
+    answer = Client().send("GET", "/collections", key=None, Authorization=f"Bearer {key}")
+
+    assert (answer.status, answer.json["code"]) == (401, "UNAUTHENTICATED")
+    assert "Bearer" in answer.headers["WWW-Authenticate"]
+
+
+def test_two_keys_must_be_the_same() -> None:
+    client = Client()
+    other = client.database.create_key("other")
+
+    def status(key: str, authorization: str | list[str]) -> int:
+        return client.send("GET", "/collections", key=key, Authorization=authorization).status
+
+    assert status(ADMIN_KEY, f"Bearer {ADMIN_KEY}") == 200
+    assert status(ADMIN_KEY, f"Bearer {other}") == 401
+    assert status(other, f"Bearer {ADMIN_KEY}") == 401
+    assert status("", f"Bearer {ADMIN_KEY}") == 401
+    assert status(ADMIN_KEY, "Bearer ") == 401
+    assert status(ADMIN_KEY, [f"Bearer {ADMIN_KEY}"] * 2) == 401
+
+
+def test_credentials_of_another_scheme_are_not_ours() -> None:
+    client = Client()
+
+    beside = client.send("GET", "/collections", Authorization="Basic eDp5")
+    alone = client.send("GET", "/collections", key=None, Authorization=f"Basic {ADMIN_KEY}")
+
+    assert (beside.status, alone.status) == (200, 401)
 
 
 def test_keys_are_stored_as_digests_only() -> None:

@@ -39,7 +39,13 @@ def test_every_operation_is_in_the_document() -> None:
         for method in item
     }
 
-    assert found == {(op.method, op.path) for op in OPERATIONS}
+    assert found == {(op.method, path.removeprefix(BASE)) for op in OPERATIONS for path in op.paths}
+
+
+def test_every_operation_of_the_document_has_its_own_id() -> None:
+    ids = [one["operationId"] for item in document()["paths"].values() for one in item.values()]
+
+    assert len(set(ids)) == len(ids)
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -59,7 +65,8 @@ def test_problems_and_security_are_declared(operation: Any) -> None:
     described = document()["paths"][BASE + operation.path][operation.method.lower()]
 
     responses = set(described["responses"])
-    assert {"422", "500"} <= responses
+    assert {"400" if operation.is_openai else "422", "500"} <= responses
+    assert ("403" in responses) == operation.is_for_admins
     assert ("401" in responses) == (not operation.is_public)
     assert (described.get("security") == []) == operation.is_public
     if operation.body is not None:

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from embedpipe.domain.jobs import Job, JobStatus
-from embedpipe.ports import Admission, Collection, CollectionStatistics, Document, Hit
+from embedpipe.ports import Admission, Collection, CollectionStatistics, Document, Hit, ModelInfo
 
 T = TypeVar("T")
 
@@ -154,6 +154,74 @@ class SearchAnswer(Answer):
     def of(cls, hits: list[Hit]) -> Self:
         """Describe hits."""
         return cls(results=[HitAnswer.model_validate(hit) for hit in hits])
+
+
+class Embedding(Answer):
+    """One input's vector: numbers, or base64 of float32, little-endian."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(Answer):
+    """Tokens, prefix and special ones included."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(Answer):
+    """Vectors in the order of the inputs, of unit length."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class ModelAnswer(Answer):
+    """A model; `loaded` is null while no embed worker answers."""
+
+    model_id: str
+    provider: str
+    dimensions: int
+    max_tokens: int
+    matryoshka_dimensions: list[int]
+    fingerprint: str
+    is_default: bool
+    loaded: bool | None
+
+    @classmethod
+    def of(cls, model: ModelInfo, *, is_default: bool, loaded: bool | None) -> Self:
+        """Describe a model."""
+        names = set(cls.model_fields) - {"is_default", "loaded"}
+        own = {name: getattr(model, name) for name in names}
+        return cls.model_validate(own | {"is_default": is_default, "loaded": loaded})
+
+
+class WarmUpAnswer(Answer):
+    """A model's state. `remote`: its provider computes it, and there is nothing to load."""
+
+    model_id: str
+    provider: str
+    state: Literal["loaded", "already_loaded", "loading", "remote"]
+    milliseconds: float
+
+
+class BreakerAnswer(Answer):
+    """A provider's circuit breaker.
+
+    It is asked no more while `open`, until `retry_at`; `half_open`: one request finds out.
+    """
+
+    provider: str
+    state: Literal["closed", "open", "half_open"]
+    failures: int
+    last_error: str
+    opened_at: datetime | None
+    retry_at: datetime | None
+    changed_at: datetime | None
 
 
 class Listing(Answer, Generic[T]):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedpipe import telemetry
+from embedpipe.api.operations import Operation
 from embedpipe.api.reading import headers_of_event
 from embedpipe.api.trace import trace_id, traceparent_of
 
@@ -31,7 +32,7 @@ class Exchange:
     headers: Mapping[str, list[str]]
     traceparent: str
     started: float = field(default_factory=time.perf_counter)
-    route: str = UNMATCHED
+    operation: Operation | None = None
     tenant_id: str = ""
     code: str | None = None
 
@@ -50,7 +51,7 @@ class Exchange:
             "trace_id": trace_id(self.traceparent),
             "tenant": self.tenant_id or None,
             "method": self.event.get("httpMethod"),
-            "route": self.route,
+            "route": self.operation.path if self.operation else UNMATCHED,
         }
 
     def prefix(self) -> str:

@@ -15,7 +15,7 @@ from embedpipe.api.answers import Readiness
 from embedpipe.api.auth import HEADER
 from embedpipe.api.codes import CODES
 from embedpipe.api.openapi_parameters import parameters
-from embedpipe.api.operations import BASE_PATH, JSON, Operation
+from embedpipe.api.operations import JSON, Operation
 from embedpipe.api.problems import MEDIA_TYPE, Problem
 from embedpipe.api.table import OPERATIONS
 
@@ -23,8 +23,10 @@ API_VERSION = "1.0.0"
 REF = "#/components/schemas/{model}"
 
 _ERRORS = {
-    HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8.",
+    HTTPStatus.BAD_REQUEST: "The body is not JSON in UTF-8; under `/embeddings` and "
+    "`/embeddings/batch` also: a value is not allowed.",
     HTTPStatus.UNAUTHORIZED: "The API key is missing or wrong.",
+    HTTPStatus.FORBIDDEN: "The API key is not an administrator's.",
     HTTPStatus.NOT_FOUND: "There is no such resource, or it is another tenant's.",
     HTTPStatus.CONFLICT: "The state does not allow this.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body or a part of it is larger than its limit.",
@@ -43,6 +45,8 @@ _HEADERS = {
     "traceparent": "W3C trace context, the caller's or a new one.",
     "WWW-Authenticate": "How to authenticate.",
     "Retry-After": "Seconds to wait.",
+    "X-Embeddings-Provider": "Who computed the vectors.",
+    "X-Embeddings-Model": "Id of the model.",
     "Location": "Path of the job or collection.",
     "Idempotency-Replayed": "`true` when the key was seen before and nothing was admitted.",
 }
@@ -54,8 +58,10 @@ def document() -> dict[str, Any]:
     refs, schemas = _schemas()
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        item = paths.setdefault(BASE_PATH + operation.path, {})
-        item[operation.method.lower()] = _operation(operation, refs)
+        described = _operation(operation, refs)
+        for number, path in enumerate(operation.paths):
+            own_id = {"operationId": operation.name + "_alias" * number}
+            paths.setdefault(path, {})[operation.method.lower()] = described | own_id
     return {
         "openapi": "3.1.0",
         "info": {
@@ -65,14 +71,17 @@ def document() -> dict[str, Any]:
             "document by RFC 9457 with a stable `code`.",
         },
         "servers": [{"url": "/"}],
-        "security": [{"ApiKey": []}],
+        "security": [{"ApiKey": []}, {"Bearer": []}],
         "tags": [{"name": tag} for tag in dict.fromkeys(op.tag for op in OPERATIONS)],
         "paths": paths,
         "components": {
             "schemas": schemas,
             "headers": _described(_HEADERS),
             "responses": {status.name: _error_response(status, refs) for status in _ERRORS},
-            "securitySchemes": {"ApiKey": {"type": "apiKey", "in": "header", "name": HEADER}},
+            "securitySchemes": {
+                "ApiKey": {"type": "apiKey", "in": "header", "name": HEADER},
+                "Bearer": {"type": "http", "scheme": "bearer"},
+            },
         },
     }
 
@@ -86,6 +95,7 @@ def document_json() -> str:
 def _schemas() -> tuple[dict[tuple[type[BaseModel], str], dict[str, Any]], dict[str, Any]]:
     requests = {op.body for op in OPERATIONS if op.body}
     answers = {op.answer for op in OPERATIONS if op.answer} | {Problem, Readiness}
+    answers |= {answer for op in OPERATIONS for answer in op.also.values()}
     wanted = [(model, "validation") for model in requests] + [
         (model, "serialization") for model in answers
     ]
@@ -124,6 +134,9 @@ def _responses(operation: Operation, refs: Any) -> dict[str, Any]:
     elif operation.status is not HTTPStatus.NO_CONTENT:
         success["content"] = {operation.media_type: {}}
     responses = {str(operation.status.value): success}
+    for status, answer in operation.also.items():
+        content = {JSON: {"schema": refs[answer, "serialization"]}}
+        responses[str(status.value)] = success | {"description": status.phrase, "content": content}
     for status in sorted(_error_statuses(operation)):
         responses[str(status.value)] = {"$ref": f"#/components/responses/{status.name}"}
     if operation.answer is Readiness:
@@ -142,12 +155,14 @@ def _error_response(status: HTTPStatus, refs: Any) -> dict[str, Any]:
 
 def _error_statuses(operation: Operation) -> set[HTTPStatus]:
     statuses = {
-        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.BAD_REQUEST if operation.is_openai else HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         *operation.errors,
     }
     if not operation.is_public:
         statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}
+    if operation.is_for_admins:
+        statuses.add(HTTPStatus.FORBIDDEN)
     if "{" in operation.path:
         statuses.add(HTTPStatus.NOT_FOUND)
     if operation.body is not None:

@@ -17,6 +17,7 @@ _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
         "maxLength": 256,
         "pattern": DOCUMENT_ID_PATTERN,
     },
+    "provider": {"type": "string", "examples": ["openai"]},
     "name": {"type": "string", "examples": ["embedpipe.chunk.v1"]},
 }
 _IDEMPOTENCY_KEY: dict[str, Any] = {

@@ -64,10 +64,18 @@ class Operation:
     path
         Below `/api/v1`, with `{name}` for path parameters, which are keyword arguments of
         `handler`; a body comes as `body`, query parameters as `query`.
+    also
+        Statuses of success beside `status`, each with what it answers.
     errors
         Statuses that it may answer beyond those that follow from the rest.
     is_public
         True when no API key is asked for.
+    is_for_admins
+        True when the key must be an administrator's.
+    aliases
+        Whole paths beside `/api/v1` + `path`.
+    is_openai
+        True when errors have the form that OpenAI's clients read, and what is not allowed is 400.
     """
 
     tag: str
@@ -79,12 +87,21 @@ class Operation:
     body: type[BaseModel] | None = None
     query: type[BaseModel] = NoQuery
     status: HTTPStatus = HTTPStatus.OK
+    also: Mapping[HTTPStatus, type[BaseModel]] = field(default_factory=dict)
     errors: tuple[HTTPStatus, ...] = ()
     headers: tuple[str, ...] = ()
     is_public: bool = False
+    is_for_admins: bool = False
     is_idempotent_by_key: bool = False
+    is_openai: bool = False
+    aliases: tuple[str, ...] = ()
     max_body_bytes: int = KIB * KIB
     media_type: str = JSON
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All whole paths."""
+        return (BASE_PATH + self.path, *self.aliases)
 
     @property
     def name(self) -> str:

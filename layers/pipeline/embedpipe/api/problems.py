@@ -17,6 +17,7 @@ from embedpipe.errors import (
     NotFoundError,
     OverloadedError,
     PipelineError,
+    RejectedInputsError,
     RequestError,
     TooLargeError,
     TransientError,
@@ -67,6 +68,23 @@ class FieldProblem(BaseModel):
     code: str
 
 
+class InputProblem(BaseModel):
+    """An input that cannot be computed; `tokens` where it has too many of them."""
+
+    index: int
+    tokens: int | None = None
+
+
+class OpenAIError(BaseModel):
+    """The same once more, in the form that OpenAI's clients show."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+    inputs: list[InputProblem] | None = None
+
+
 class Problem(BaseModel):
     """An error, by RFC 9457. `code` is stable; `detail` is for people and may change."""
 
@@ -77,6 +95,8 @@ class Problem(BaseModel):
     code: str
     field: str | None = None
     errors: list[FieldProblem] | None = None
+    inputs: list[InputProblem] | None = None
+    error: OpenAIError | None = None
 
 
 STATUSES: dict[type[BaseException], HTTPStatus] = {
@@ -114,7 +134,35 @@ def problem_of(error: BaseException) -> Problem:
         code=code,
         field=getattr(error, "field", None) or _FIELDS.get(code),
         errors=error.fields if isinstance(error, InvalidFieldsError) else None,
+        inputs=_inputs(error) if isinstance(error, RejectedInputsError) else None,
     )
+
+
+def openai_problem(problem: Problem) -> Problem:
+    """Give a problem the member that OpenAI's clients read, and their status for bad values."""
+    status = 400 if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY else problem.status
+    error = OpenAIError(
+        message=problem.detail,
+        type=_OPENAI_TYPES.get(status, "server_error" if status >= 500 else _OPENAI_TYPES[400]),
+        param=problem.field,
+        code=problem.code.lower(),
+        inputs=problem.inputs,
+    )
+    return problem.model_copy(update={"status": status, "error": error})
+
+
+def _inputs(error: RejectedInputsError) -> list[InputProblem]:
+    return [InputProblem.model_validate(one) for one in error.inputs]
+
+
+_OPENAI_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    503: "service_unavailable_error",
+}
 
 
 # Where the error comes from a port, which does not know what the request calls it.
@@ -131,11 +179,14 @@ _FIELDS = {
 }
 
 
+_CHALLENGES = 'ApiKey realm="embedpipe", header="X-API-KEY", Bearer realm="embedpipe"'
+
+
 def headers_of(error: BaseException) -> dict[str, str]:
     """Give the headers that belong to an error."""
     match error:
         case UnauthenticatedError():
-            return {"WWW-Authenticate": 'ApiKey realm="embedpipe", header="X-API-KEY"'}
+            return {"WWW-Authenticate": _CHALLENGES}
         case MethodNotAllowedError():
             return {"Allow": ", ".join(error.allowed)}
         case OverloadedError():

@@ -11,11 +11,13 @@ from embedpipe.api.fields import (
     CollectionName,
     Content,
     Cursor,
+    Dimensions,
     DocumentId,
     EfSearch,
     Flag,
     Limit,
     Metadata,
+    ModelId,
     Overlap,
     Priority,
     Query,
@@ -23,6 +25,7 @@ from embedpipe.api.fields import (
     StatusName,
     TopK,
 )
+from embedpipe.api.inputs import Input, Inputs
 from embedpipe.errors import InvalidInputError
 
 
@@ -112,8 +115,38 @@ class CollectionRequest(Shape):
     """A collection to create; without a model it gets the default one."""
 
     collection: CollectionName
-    model_id: str | None = Field(default=None, min_length=1, max_length=128)
+    model_id: ModelId | None = None
     description: str = Field(default="", max_length=1000)
+
+
+class EmbeddingsRequest(Shape):
+    """What to embed, in the form of OpenAI's API."""
+
+    input: Input
+    model: ModelId
+    encoding_format: Literal["float", "base64"] = Field(
+        default="float", description="`base64`: float32, little-endian; a fifth of the size."
+    )
+    dimensions: Dimensions | None = Field(
+        default=None, description="One of the model's `matryoshka_dimensions`, or its own."
+    )
+    user: str | None = Field(default=None, max_length=512, description="Not used.")
+
+
+class BatchEmbeddingsRequest(Shape):
+    """Many inputs to embed."""
+
+    inputs: Inputs
+    model: ModelId
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Dimensions | None = None
+
+
+class WarmUpRequest(Shape):
+    """A model to load."""
+
+    provider: str = Field(min_length=1, max_length=128, examples=["onnx"])
+    model_id: ModelId
 
 
 class NoQuery(Shape):

@@ -14,7 +14,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolv
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError as UnroutedError
 from pydantic import BaseModel
 
-from embedpipe.api.auth import NOBODY, authenticate
+from embedpipe.api.auth import NOBODY, authenticate, authorize
 from embedpipe.api.exchange import Exchange
 from embedpipe.api.operations import BASE_PATH, Call, Operation, Reply
 from embedpipe.api.path_ids import CHECKS
@@ -23,8 +23,8 @@ from embedpipe.api.problems import (
     MethodNotAllowedError,
     RouteNotFoundError,
     headers_of,
+    openai_problem,
     problem_of,
-    status_of,
 )
 from embedpipe.api.reading import read_body, read_path, read_query
 from embedpipe.api.requests import NoQuery
@@ -40,8 +40,9 @@ class ApiResolver(APIGatewayRestResolver):
         self._services = services
         self._exchange = Exchange.of({})
         for operation in OPERATIONS:
-            rule = BASE_PATH + operation.path.replace("{", "<").replace("}", ">")
-            self.route(rule, operation.method)(self._handler(operation))
+            for path in operation.paths:
+                rule = path.replace("{", "<").replace("}", ">")
+                self.route(rule, operation.method)(self._handler(operation))
         self.exception_handler(Exception)(self._problem)
 
     @staticmethod
@@ -65,12 +66,14 @@ class ApiResolver(APIGatewayRestResolver):
 
     def _reply(self, operation: Operation, path: Mapping[str, str]) -> Reply:
         exchange = self._exchange
-        exchange.route = operation.path
+        exchange.operation = operation
         services = self._services()
         principal = NOBODY
         if not operation.is_public:
             principal = authenticate(exchange.headers, services)
             exchange.tenant_id = principal.tenant_id
+        if operation.is_for_admins:
+            authorize(principal)
         base_path = exchange.prefix() + BASE_PATH
         call = Call(services, principal, exchange.headers, exchange.traceparent, base_path)
         return operation.handler(call, **self._arguments(operation, path))
@@ -104,11 +107,14 @@ class ApiResolver(APIGatewayRestResolver):
         if isinstance(error, UnroutedError):
             error = self._unrouted()
         problem = problem_of(error)
+        operation = self._exchange.operation
+        if operation is not None and operation.is_openai:
+            problem = openai_problem(problem)
         self._exchange.code = problem.code
         if problem.code == "INTERNAL":
             self._exchange.failed(error)
         return Response(
-            status_code=status_of(error).value,
+            status_code=problem.status,
             content_type=MEDIA_TYPE,
             body=problem.model_dump_json(exclude_none=True),
             headers=self._exchange.answer_headers() | headers_of(error),

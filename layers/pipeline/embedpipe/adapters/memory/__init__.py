@@ -10,12 +10,17 @@ from embedpipe.adapters.memory.models import (
     FakeTokenizer,
 )
 from embedpipe.adapters.memory.queues import MemoryQueue
+from embedpipe.adapters.memory.remote_models import FakeRemoteEmbedder, FakeRemoteEmbedders
+from embedpipe.adapters.memory.synchronous import FakeSynchronousEmbedder
 
 __all__ = [
     "FakeEmbedder",
     "FakeEmbedders",
     "FakeModels",
     "FakeQueryEmbedder",
+    "FakeRemoteEmbedder",
+    "FakeRemoteEmbedders",
+    "FakeSynchronousEmbedder",
     "FakeTokenizer",
     "MemoryBlobs",
     "MemoryDatabase",
