@@ -60,7 +60,7 @@ class Ollama:
 
 
 class OldOllama(Ollama):
-    """Ollama's first API. It cuts what is too long in silence: only chunks are kept short for it."""
+    """Ollama's first API. It cuts what is too long: chunks, bounded by bytes, are short enough."""
 
     most_texts = 1
 
