@@ -190,7 +190,7 @@ class EmbedSettings(
     breaker_recovery_s: float = Field(default=30.0, ge=0.1, le=3600, alias="BREAKER_RECOVERY_S")
     buffer_tokens: int = Field(default=32_768, ge=512, le=16_777_216, alias="EMBED_BUFFER_TOKENS")
     visibility_s: int = Field(default=60, ge=3, le=43_200, alias="EMBED_VISIBILITY_S")
-    wait_s: float = Field(default=10.0, ge=0, le=20, alias="EMBED_WAIT_S")
+    wait_s: float = Field(default=5.0, ge=0, le=20, alias="EMBED_WAIT_S")
     stop_timeout_s: float = Field(default=30.0, gt=0, le=3600, alias="EMBED_STOP_TIMEOUT_S")
     http_host: str = Field(default="127.0.0.1", alias="EMBED_HTTP_HOST")
     http_port: int = Field(default=8081, ge=0, le=65535, alias="EMBED_HTTP_PORT")
