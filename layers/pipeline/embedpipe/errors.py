@@ -216,7 +216,8 @@ class TransientError(PipelineError):
     retry_after_s
         Seconds that the failing service asked for, None when it did not say.
     spends_attempt
-        False for an outage of our own infrastructure: no job may fail because of one.
+        False for an outage, of our own infrastructure or of a provider: no job may fail because
+        of one.
     """
 
     code = "TRANSIENT"

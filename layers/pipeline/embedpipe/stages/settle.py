@@ -38,8 +38,8 @@ def settle_failure(
     """Settle a failed message by the kind of its error.
 
     Permanent, or retries spent: copied to the DLQ, then the job failed, then removed; a crash in
-    between repeats the step and loses nothing. Else: handed back with backoff. An outage of our
-    own infrastructure spends no attempt.
+    between repeats the step and loses nothing. Else: handed back with backoff. An outage, of our
+    own infrastructure or a provider, spends no attempt.
 
     Parameters
     ----------
@@ -47,7 +47,8 @@ def settle_failure(
         The job of the message; None when it could not be read, then no job can be failed.
     """
     if isinstance(error, TransientError) and not error.spends_attempt:
-        inbox.retry(received, policy.outage_delay_s(received.receive_count))
+        delay_s = policy.outage_delay_s(received.receive_count)
+        inbox.retry(received, max(delay_s, error.retry_after_s or 0.0))
         return Settled.RETRIED
     if not isinstance(error, PermanentError):
         attempts = _attempts(received, jobs, ref, batch_no)

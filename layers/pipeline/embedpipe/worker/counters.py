@@ -22,6 +22,12 @@ class Counts:
         Inputs times the longest, summed over the passes: what the device computed.
     sync_passes
         Passes for the internal endpoint, counted in `passes` too.
+    embed_s
+        Seconds in the model, all streams together.
+    cache_hits, cache_misses
+        Chunks whose vectors were known, and the others.
+    remote_requests, remote_failures, remote_chunks
+        Requests to providers, those that gave nothing, and chunks that providers computed.
     """
 
     received: int = 0
@@ -39,6 +45,11 @@ class Counts:
     failed_passes: int = 0
     sync_passes: int = 0
     embed_s: float = 0.0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    remote_requests: int = 0
+    remote_failures: int = 0
+    remote_chunks: int = 0
 
 
 class Counters:
