@@ -21,7 +21,7 @@ UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint format types unit contract integration e2e bench \
-	template build openapi openapi-check lock lock-check model pre-commit clean distclean
+	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,16 @@ build: $(SAM_VENV)/.ready ## Build the functions and their layer into .aws-sam/ 
 	@test -n "$(RUNTIME)" || { echo "no Python of a Lambda runtime found: 3.11, 3.12 or 3.13" >&2; exit 1; }
 	$(SAM) build --parameter-overrides PythonRuntime=$(RUNTIME)
 	scripts/check-build $(RUNTIME)
+
+image: ## Build the embed worker's image for CUDA (needs a Docker engine)
+	docker build -f functions/embed_gpu/Dockerfile -t embedpipe-embed:gpu $(DOCKER_BUILD) .
+
+image-cpu: ## Build the embed worker's image without CUDA
+	docker build -f functions/embed_gpu/Dockerfile --build-arg REQUIREMENTS=requirements-cpu.txt \
+		-t embedpipe-embed:cpu $(DOCKER_BUILD) .
+
+image-check: $(VENV)/.local $(MODEL) ## Run the CPU image in a local cloud (after image-cpu); skips without Docker
+	scripts/check-image cpu
 
 openapi: $(VENV)/.dev ## Write docs/openapi.json from the operations of the API
 	$(BIN)/python -m embedpipe.api.openapi > docs/openapi.json

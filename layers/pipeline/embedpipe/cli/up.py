@@ -48,7 +48,15 @@ ModelsDir = Annotated[
         help="Folder of models. Default: models in the data directory.", envvar="MODELS_DIR"
     ),
 ]
-Workers = Annotated[int, typer.Option(min=1, max=16, help="Embed workers.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=16,
+        help="Embed workers. With 0, start your own, such as the container: its environment is in "
+        "embed.env in the data directory.",
+    ),
+]
 Project = Annotated[
     Path | None, typer.Option(help="Root of the checkout, if it is not found by itself.")
 ]

@@ -34,6 +34,8 @@ class Backing:
     ----------
     endpoint_url, database_url
         Where they run already; None starts our own.
+    is_reached_by_tcp
+        Whether our own PostgreSQL is to take connections over loopback, too.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Backing:
         guard: Guard,
         endpoint_url: str | None = None,
         database_url: str | None = None,
+        is_reached_by_tcp: bool = False,
     ) -> None:
         self._directory = directory
         self._template = template
@@ -54,7 +57,12 @@ class Backing:
         self.postgres = (
             None
             if database_url
-            else Postgres(directory.postgres, guard=guard, log=logs / "postgres.log")
+            else Postgres(
+                directory.postgres,
+                guard=guard,
+                log=logs / "postgres.log",
+                tcp_port=directory.port("postgres") if is_reached_by_tcp else None,
+            )
         )
         self.emulator = (
             None
@@ -94,6 +102,14 @@ class Backing:
             worker_token=secrets.token_urlsafe(32),
             api_key=self._directory.api_key(),
         )
+
+    def database_url_by_tcp(self) -> str | None:
+        """Give the URL of our own PostgreSQL for a worker that cannot reach its socket."""
+        if self.postgres is None:
+            return None
+        secret = self._directory.password(databases.APP_ROLE)
+        databases.set_password(self.postgres.url("postgres"), databases.APP_ROLE, secret)
+        return self.postgres.tcp_url(databases.APP_ROLE, secret)
 
     def keepers(self) -> list[Keeper]:
         """Give what starts them again when they die."""

@@ -17,18 +17,19 @@ from typing import Any
 from embedpipe.local.backing import Backing
 from embedpipe.local.directory import DataDirectory
 from embedpipe.local.errors import InvocationError, LocalCloudError
-from embedpipe.local.functions import API, Functions, Workers
+from embedpipe.local.functions import API, Functions, Workers, worker_variables
 from embedpipe.local.gateway import Gateway
 from embedpipe.local.keeper import Keeper
 from embedpipe.local.process import Guard
 from embedpipe.local.server import Server, listen
 from embedpipe.local.template import Template
+from embedpipe.local.variables import Addresses
 
 logger = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 90.0
 LOOK_S = 0.5
-HEALTH = "/api/v1/embeddings/health"
+READY = "/api/v1/embeddings/ready"
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,13 @@ class LocalCloud:
             guard=self._guard,
             endpoint_url=options.endpoint_url,
             database_url=options.database_url,
+            is_reached_by_tcp=not options.workers,
         )
         addresses = self._backing.start()
-        ports = [addresses.worker_port]
+        ports = [addresses.worker_port] if options.workers else []
         ports += [directory.port(f"worker-{n}") for n in range(2, options.workers + 1)]
+        if not options.workers:
+            self._invite_worker(addresses)
         self._workers = Workers(
             options.root, addresses, ports, guard=self._guard, logs=directory.logs
         )
@@ -150,14 +154,22 @@ class LocalCloud:
         self._server.start()
         return [*self._backing.keepers(), *self._workers.keepers()]
 
+    def _invite_worker(self, addresses: Addresses) -> None:
+        """Write down what a worker that somebody else starts, such as a container, is told."""
+        assert self._backing is not None
+        told = worker_variables(addresses)
+        if url := self._backing.database_url_by_tcp():
+            told["DATABASE_URL"] = url
+        self._directory.write_worker_environment(told)
+
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not self._stopping.is_set():
-            status, said = _get(self.url + HEALTH)
-            if status == 200:
+            status, said = _get(self.url + READY)
+            if status == 200 or (not self._options.workers and _lacks_only_worker(said)):
                 return
             if time.monotonic() > deadline:
-                message = f"the API is not healthy after {READY_TIMEOUT_S:g} s: {said}"
+                message = f"the API is not healthy after {READY_TIMEOUT_S:g} s: {said[:500]}"
                 raise LocalCloudError(message, f"see {self._directory.logs}")
             self._stopping.wait(0.1)
 
@@ -197,13 +209,14 @@ def _get(url: str) -> tuple[int, str]:
             return answer.status, ""
     except urllib.error.HTTPError as exc:
         with exc:
-            return exc.code, _detail(exc.read())
+            return exc.code, exc.read().decode(errors="replace")
     except OSError as exc:
         return 0, type(exc).__name__
 
 
-def _detail(body: bytes) -> str:
+def _lacks_only_worker(said: str) -> bool:
     try:
-        return json.dumps(json.loads(body))[:500]
-    except ValueError:
-        return ""
+        checks = json.loads(said)["checks"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return all(check["ok"] for name, check in checks.items() if name != "query_embedder")

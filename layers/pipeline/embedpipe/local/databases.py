@@ -54,14 +54,19 @@ def by_socket(url_of: Callable[[str], str]) -> dict[str, str]:
 
 def with_passwords(owner_url: str, password: Callable[[str], str]) -> dict[str, str]:
     """Give the URL of each role on somebody's server, after setting their passwords there."""
-    from embedpipe.adapters.postgres.migrations import set_password
-
     urls: dict[str, str] = {}
     for key, role in (("app", APP_ROLE), ("maintenance", MAINTENANCE_ROLE)):
         secret = password(role)
         set_password(owner_url, role, secret)
         urls[key] = with_user(owner_url, role, secret)
     return urls
+
+
+def set_password(owner_url: str, role: str, password: str) -> None:
+    """Let a role in by password."""
+    from embedpipe.adapters.postgres import migrations
+
+    migrations.set_password(owner_url, role, password)
 
 
 def with_user(url: str, role: str, password: str) -> str:

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +19,16 @@ from embedpipe.local.errors import LocalCloudError
 # Every start writes it, with the worker's port: by this a data directory is known.
 MARK = "ports.json"
 # Models are kept by `--fresh`: they are the same for everybody and slow to make.
-DATA = ("postgres", "emulator", "logs", "endpoint.json", "passwords.json", "api_key")
+WORKER_ENVIRONMENT = "embed.env"
+DATA = (
+    "postgres",
+    "emulator",
+    "logs",
+    "endpoint.json",
+    "passwords.json",
+    "api_key",
+    WORKER_ENVIRONMENT,
+)
 
 
 class DataDirectory:
@@ -117,6 +126,11 @@ class DataDirectory:
         temporary = self._endpoint.with_suffix(".new")
         temporary.write_text(json.dumps(value, indent=2) + "\n")
         temporary.replace(self._endpoint)
+
+    def write_worker_environment(self, variables: Mapping[str, str]) -> None:
+        """Write what an embed worker is told, for one started by hand: `docker run --env-file`."""
+        lines = [f"{name}={value}" for name, value in sorted(variables.items())]
+        _write_private(self.path / WORKER_ENVIRONMENT, "\n".join(lines))
 
     def remove_endpoint(self) -> None:
         """Say that no cloud runs."""

@@ -114,6 +114,11 @@ class Functions:
         )
 
 
+def worker_variables(addresses: Addresses) -> dict[str, str]:
+    """Give what an embed worker of this cloud is told by its environment."""
+    return variables.of_function("embed", addresses, {"EMBED_WAIT_S": WORKER_WAIT_S})
+
+
 class Workers:
     """The embed worker's processes, exactly the container's program."""
 
@@ -121,7 +126,7 @@ class Workers:
         self, root: Path, addresses: Addresses, ports: list[int], *, guard: Guard, logs: Path
     ) -> None:
         base = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        shared = variables.of_function("embed", addresses, {"EMBED_WAIT_S": WORKER_WAIT_S})
+        shared = worker_variables(addresses)
         self.children = [
             Child(
                 f"worker-{number}",

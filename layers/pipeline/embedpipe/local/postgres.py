@@ -43,10 +43,18 @@ class Postgres:
     """A server of its own in a directory, reached over a UNIX socket that only its user can open.
 
     Connections are trusted, since the socket lies in a directory with mode 0700.
+
+    Parameters
+    ----------
+    tcp_port
+        Also listen there on loopback, with passwords, for who cannot reach the socket: a container.
     """
 
-    def __init__(self, directory: Path, *, guard: Guard, log: Path) -> None:
+    def __init__(
+        self, directory: Path, *, guard: Guard, log: Path, tcp_port: int | None = None
+    ) -> None:
         self._directory = directory
+        self._tcp_port = tcp_port
         self._guard = guard
         self._log = log
         self._socket_directory = directory
@@ -67,6 +75,7 @@ class Postgres:
         self._end_leftover()
         self._socket_directory = _socket_directory(self._directory, server.system_user)
         options = {**SETTINGS, "unix_socket_directories": str(self._socket_directory)}
+        options |= self._tcp_options(server.system_user)
         self.child = Child(
             "postgres",
             [
@@ -115,7 +124,14 @@ class Postgres:
     def url(self, role: str, database: str = DATABASE) -> str:
         """Give the connection URL of a role."""
         host = quote(str(self._socket_directory), safe="")
-        return f"postgresql://{role}@/{database}?host={host}"
+        port = f"&port={self._tcp_port}" if self._tcp_port else ""
+        return f"postgresql://{role}@/{database}?host={host}{port}"
+
+    def tcp_url(self, role: str, password: str) -> str:
+        """Give the URL of a role for who comes over TCP."""
+        return (
+            f"postgresql://{role}:{quote(password, safe='')}@127.0.0.1:{self._tcp_port}/{DATABASE}"
+        )
 
     def stop(self) -> None:
         """Stop the server and remove a socket directory that lies elsewhere."""
@@ -123,6 +139,19 @@ class Postgres:
             self.child.stop()
         if self._socket_directory != self._directory:
             shutil.rmtree(self._socket_directory, ignore_errors=True)
+
+    def _tcp_options(self, system_user: str | None) -> dict[str, str]:
+        if self._tcp_port is None:
+            return {}
+        rules = self._directory / "embedpipe_hba.conf"
+        rules.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        if system_user is not None:
+            shutil.chown(rules, system_user)
+        return {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self._tcp_port),
+            "hba_file": str(rules),
+        }
 
     def _end_leftover(self) -> None:
         """Stop a server on this directory that outlived the one who started it."""
