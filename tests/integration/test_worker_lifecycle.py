@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from embedpipe.adapters.embed_endpoint import HttpEmbedder
-from embedpipe.adapters.memory import FakeEmbedder, FakeQueryEmbedder
+from embedpipe.adapters.memory import FakeEmbedder, FakeQueryEmbedder, MemoryQueue
 from embedpipe.domain.jobs import JobStatus
+from embedpipe.domain.lanes import LANES
 from embedpipe.errors import EmbedderUnavailableError
+from embedpipe.messages import EmbedRequested, decode
+from embedpipe.ports import Outgoing, Received
 from embedpipe.worker import Worker
 
 from tests.unit.worker.bench import MODEL, Bench, some_settings, token
@@ -127,6 +130,104 @@ def test_a_stop_in_the_middle_finishes_what_is_planned_and_hands_back_the_rest()
     assert 0 < done < 60
     assert bench.queue.depth == len(bench.queue.peek()) == 60 - done
     assert not bench.worker.is_stuck
+
+
+class Polled(MemoryQueue):
+    """A queue that knows how many polls wait at it."""
+
+    polls = 0
+
+    def receive(self, *, max_messages: int = 10, wait_s: float = 10.0) -> list[Received]:
+        self.polls += 1
+        try:
+            return super().receive(max_messages=max_messages, wait_s=wait_s)
+        finally:
+            self.polls -= 1
+
+
+def a_bench_of_lanes(
+    embedder: FakeEmbedder | None = None, **settings: Any
+) -> tuple[Bench, dict[str, Polled]]:
+    lanes = {lane: Polled(f"embed-{lane}") for lane in LANES}
+    bench = Bench.with_pauses(
+        settings=some_settings(**settings),
+        embedder=embedder or FakeEmbedder(),
+        overrides={"inboxes": lanes},
+    )
+    return bench, lanes
+
+
+def submit_to(bench: Bench, queue: MemoryQueue, text: str) -> None:
+    message = bench.jobs.a_message([text])
+    queue.send([Outgoing("0", message.encode(), group_id=message.tenant_id)])
+
+
+def test_a_stop_in_the_middle_of_three_lanes_hands_each_its_own_back() -> None:
+    model = Gated()
+    bench, lanes = a_bench_of_lanes(model, EMBED_BUFFER_TOKENS=512, EMBED_MAX_BATCH_TOKENS=64)
+    for queue in lanes.values():
+        for n in range(40):
+            submit_to(bench, queue, f"text {n} of {queue.name}")
+    with running(bench) as run:
+        assert model.started.wait(10)
+        run.stop()
+        until(bench.worker.context.stop.is_set)
+        model.go_on.set()
+        took_s = run.wait()
+
+    sent = {answer.job_id for answer in bench.answers()}
+    left = {
+        decode(EmbedRequested, body).job_id for queue in lanes.values() for body in queue.bodies()
+    }
+    assert run.status == 0
+    assert took_s < 10
+    assert len(sent) == len(bench.answers())
+    assert (len(sent | left), sent & left) == (120, set())
+    assert {lane: queue.in_flight for lane, queue in lanes.items()} == dict.fromkeys(lanes, 0)
+
+
+def test_a_stop_waits_for_the_polls_of_every_lane_and_hands_back_what_they_bring() -> None:
+    bench, lanes = a_bench_of_lanes(EMBED_WAIT_S=1)
+    with running(bench) as run:
+        until(lambda: all(queue.polls for queue in lanes.values()))
+        run.stop()
+        until(bench.worker.context.stop.is_set)
+        for queue in lanes.values():
+            submit_to(bench, queue, "late")
+        took_s = run.wait()
+
+    assert run.status == 0
+    assert took_s < 5
+    assert {lane: queue.depth for lane, queue in lanes.items()} == dict.fromkeys(lanes, 1)
+    assert not bench.answers()
+    assert bench.held == 0
+
+
+def test_an_idle_worker_has_one_poll_at_a_time_for_each_lane() -> None:
+    bench, lanes = a_bench_of_lanes(EMBED_WAIT_S=2)
+    with running(bench):
+        until(lambda: all(queue.polls for queue in lanes.values()))
+
+        polls = {lane: queue.polls for lane, queue in lanes.items()}
+
+    assert polls == dict.fromkeys(lanes, 1)
+
+
+def test_one_lane_without_its_queue_keeps_no_other_from_its_work() -> None:
+    bench, lanes = a_bench_of_lanes()
+    lanes["high"].is_available = False
+    with running(bench):
+        until(lambda: "receive_high" in bench.worker.context.outages.on())
+        for lane in ("normal", "low"):
+            submit_to(bench, lanes[lane], f"text of {lane}")
+        until(lambda: bench.counts["done"] == 2)
+        is_still_out = bench.worker.context.outages.on()
+        lanes["high"].is_available = True
+        submit_to(bench, lanes["high"], "text of high")
+        until(lambda: bench.counts["done"] == 3)
+
+    assert is_still_out == ["receive_high"]
+    assert bench.log.getvalue().count('"calls fail"') == 1
 
 
 def test_nothing_is_received_after_a_stop() -> None:

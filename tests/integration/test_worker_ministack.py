@@ -22,6 +22,7 @@ from embedpipe.adapters.postgres import PostgresDatabase
 from embedpipe.adapters.sqs import SqsQueue
 from embedpipe.adapters.tokenizer import ModelsDirectory
 from embedpipe.domain.jobs import JobRef, JobStatus
+from embedpipe.domain.lanes import LANES, NORMAL, QUEUES
 from embedpipe.domain.tokens import pack
 from embedpipe.errors import EmbedderUnavailableError
 from embedpipe.messages import EmbedRequested, StoreRequested, decode
@@ -56,9 +57,12 @@ class Cloud:
             part: sqs.create_queue(
                 QueueName=f"{name}-{part}", Attributes={"VisibilityTimeout": "30"}
             )["QueueUrl"]
-            for part in ("embed", "embed-dlq", "store")
+            for part in (*QUEUES.values(), "embed-dlq", "store")
         }
-        self.embed = SqsQueue(sqs, urls["embed"], stage="embed", dlq_url=urls["embed-dlq"])
+        self.lanes = {
+            lane: SqsQueue(sqs, urls[queue], stage="embed", dlq_url=urls["embed-dlq"])
+            for lane, queue in QUEUES.items()
+        }
         self.store = SqsQueue(sqs, urls["store"], stage="store")
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
@@ -68,7 +72,9 @@ class Cloud:
             "MODELS_DIR": str(MODELS_DIR),
             "DEFAULT_MODEL_ID": self.model.info.model_id,
             "CONTENT_BUCKET": name,
+            "EMBED_HIGH_QUEUE_URL": urls["embed_high"],
             "EMBED_QUEUE_URL": urls["embed"],
+            "EMBED_LOW_QUEUE_URL": urls["embed_low"],
             "EMBED_DLQ_URL": urls["embed-dlq"],
             "STORE_QUEUE_URL": urls["store"],
             "EMBED_PROVIDER": "cpu",
@@ -79,7 +85,7 @@ class Cloud:
             "EMBED_HTTP_PORT": str(self.port),
         }
 
-    def submit(self, texts: list[str]) -> EmbedRequested:
+    def submit(self, texts: list[str], lane: str = NORMAL) -> EmbedRequested:
         """Put a job of one batch where the chunk stage would."""
         job_id = str(uuid4())
         job = a_new_job(tenant_id=TENANT, job_id=job_id, document_id=job_id)
@@ -103,7 +109,7 @@ class Cloud:
             fingerprint=self.model.info.fingerprint,
             tokens=pack(self.tokenizer.encode(texts)),
         )
-        self.embed.send([Outgoing("0", message.encode(), group_id=TENANT)])
+        self.lanes[lane].send([Outgoing("0", message.encode(), group_id=TENANT)])
         return message
 
     @property
@@ -111,16 +117,19 @@ class Cloud:
         return ModelsDirectory(MODELS_DIR).tokenizer(self.model.info.model_id)
 
     def visible(self) -> int:
-        """Count the messages of the embed queue that could be received now."""
+        """Count the messages of the embed queues that could be received now."""
         return self._depth("ApproximateNumberOfMessages")
 
     def hidden(self) -> int:
-        """Count the messages of the embed queue that somebody holds."""
+        """Count the messages of the embed queues that somebody holds."""
         return self._depth("ApproximateNumberOfMessagesNotVisible")
 
     def _depth(self, name: Any) -> int:
+        return sum(self._depth_of(f"EMBED_{lane}QUEUE_URL", name) for lane in ("HIGH_", "", "LOW_"))
+
+    def _depth_of(self, variable: str, name: Any) -> int:
         attributes = aws.client("sqs").get_queue_attributes(
-            QueueUrl=self.environment["EMBED_QUEUE_URL"], AttributeNames=[name]
+            QueueUrl=self.environment[variable], AttributeNames=[name]
         )
         return int(attributes["Attributes"][name])
 
@@ -196,7 +205,8 @@ def texts(n: int) -> list[str]:
 
 
 def test_a_stop_in_the_middle_loses_nothing_and_another_worker_finishes(cloud: Cloud) -> None:
-    messages = [cloud.submit(texts(n)) for n in range(40)]
+    lanes = [*LANES]
+    messages = [cloud.submit(texts(n), lanes[n % 3]) for n in range(40)]
     with worker(cloud) as first:
         until(cloud.hidden)
         until(lambda: cloud.visible() + cloud.hidden() < 40)
@@ -211,7 +221,7 @@ def test_a_stop_in_the_middle_loses_nothing_and_another_worker_finishes(cloud: C
     answers += cloud.take_answers()
 
     assert (status, second_status) == (0, 0)
-    assert took_s < 30
+    assert took_s < 10
     assert held == 0
     assert 0 < done < 40
     assert left == 40 - done
@@ -221,6 +231,29 @@ def test_a_stop_in_the_middle_loses_nothing_and_another_worker_finishes(cloud: C
         store(answer, jobs=cloud.database.jobs)
     jobs = [cloud.database.jobs.get(TENANT, message.job_id) for message in messages]
     assert {job.status for job in jobs} == {JobStatus.SUCCEEDED}
+
+
+def test_a_stop_while_every_lane_is_polled_waits_for_the_polls_and_loses_nothing(
+    cloud: Cloud,
+) -> None:
+    with worker(cloud, EMBED_WAIT_S="4") as process:
+        embedder = HttpEmbedder(f"http://127.0.0.1:{cloud.port}", timeout_s=5)
+        until(lambda: _is_healthy(embedder))
+        asked_at = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        until(lambda: not _is_healthy(embedder))
+        messages = {lane: cloud.submit([f"late in {lane}"], lane) for lane in LANES}
+        process.communicate(timeout=40)
+        took_s = time.monotonic() - asked_at
+
+    came = {lane: queue.receive(wait_s=2) for lane, queue in cloud.lanes.items()}
+
+    assert process.returncode == 0
+    assert took_s < 10
+    assert not cloud.take_answers()
+    assert {lane: decode(EmbedRequested, one.body).batch for lane, [one] in came.items()} == {
+        lane: message.batch for lane, message in messages.items()
+    }
 
 
 def test_vectors_do_not_depend_on_neighbours_and_queries_use_the_same_model(cloud: Cloud) -> None:
@@ -261,7 +294,7 @@ def test_without_the_provider_asked_for_it_ends_before_it_receives(cloud: Cloud)
     assert process.returncode == 1
     assert "EMBEDDER_UNAVAILABLE" in output
     assert "Traceback" not in output
-    [received] = cloud.embed.receive(wait_s=2)
+    [received] = cloud.lanes[NORMAL].receive(wait_s=2)
     assert received.receive_count == 1
 
 
