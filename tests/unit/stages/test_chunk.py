@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from embedpipe.adapters.memory import FakeModels, FakeTokenizer, MemoryBlobs, MemoryDatabase
+from embedpipe.adapters.memory.remote_models import fake_remote_model
 from embedpipe.domain.jobs import BatchRef, Chunking, JobError, JobRef, JobStatus, NewJob
 from embedpipe.domain.tokens import unpack
 from embedpipe.errors import (
@@ -404,3 +406,62 @@ def test_the_priority_of_the_job_chooses_the_lane(priority: int, queue: str) -> 
     assert [row["queue"] for row in stage.database.rows("outbox") if row["queue"] != "chunk"] == [
         queue for _ in rows
     ]
+
+
+def test_a_model_at_a_provider_gets_the_texts_and_no_tokens() -> None:
+    stage = Stage(fake_remote_model(document_prefix="passage: "))
+
+    sent = requests(stage.run(stage.admit()))
+
+    chunks = stage.database.rows("chunks")
+    assert all(request.tokens is None for request in sent)
+    assert [text for request in sent for text in request.texts or ()] == [
+        row["text"] for row in chunks
+    ]
+    assert [row["tokens"] for row in chunks] == [
+        len(FakeTokenizer().encode(["passage: " + row["text"]])[0]) for row in chunks
+    ]
+
+
+def test_tokens_that_only_the_provider_can_count_are_estimated_by_bytes() -> None:
+    model = fake_remote_model(has_tokenizer=False, document_prefix="passage: ", max_tokens=512)
+    stage = Stage(model)
+
+    stage.run(stage.admit(chunking=Chunking(100, 10, "chars")))
+
+    chunks = stage.database.rows("chunks")
+    sizes = [len(("passage: " + row["text"]).encode()) for row in chunks]
+    assert len(chunks) > 10
+    assert [row["tokens"] for row in chunks] == [math.ceil(size / 4) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    "text", ["plain words ", "кириллица ", "漢字と仮名", "\U0001f9ea\U0001f680 "]
+)
+def test_without_a_tokenizer_no_chunk_has_more_bytes_than_the_model_takes_tokens(text: str) -> None:
+    model = fake_remote_model(has_tokenizer=False, max_tokens=64)
+    stage = Stage(model)
+
+    stage.run(stage.admit(text * 100, chunking=Chunking(1000, 10, "chars")))
+
+    sizes = [len(row["text"].encode()) for row in stage.database.rows("chunks")]
+    assert max(sizes) <= 64 - model.special_tokens
+    assert max(sizes) > 32
+
+
+@pytest.mark.parametrize(
+    "text", ["words of a language ", "язык ", "漢字と仮名", "\U0001f9ea ", '"\\ ']
+)
+def test_messages_with_texts_are_filled_and_never_above_what_every_queue_takes(text: str) -> None:
+    stage = Stage(fake_remote_model(has_tokenizer=False, max_tokens=8191))
+    content = text * (1_500_000 // len(text.encode()))
+
+    rows = stage.run(
+        stage.admit(content, chunking=Chunking(1000, 0, "chars")),
+        batch_chunks=1000,
+        max_message_bytes=262_144,
+    )
+
+    sizes = [len(row.body) for row in rows]
+    assert max(sizes) <= 240 * 1024
+    assert min(sizes[:-1]) > 100 * 1024

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
+from embedpipe.adapters.memory.remote_models import fake_remote_model
 from embedpipe.domain.jobs import Chunking
 from embedpipe.errors import (
     BlobsUnavailableError,
@@ -181,3 +182,30 @@ def test_chunks_that_the_model_cannot_take_are_refused(wanted: WantedChunking, c
         resolve_chunking(wanted, MODEL)
 
     assert caught.value.code == code
+
+
+def test_characters_are_the_unit_where_only_the_provider_can_count_tokens() -> None:
+    model = fake_remote_model(has_tokenizer=False)
+
+    assert resolve_chunking(WantedChunking(), model) == Chunking(1000, 32, "chars")
+    assert resolve_chunking(WantedChunking(size=80), model) == Chunking(80, 10, "chars")
+
+
+def test_tokens_are_refused_where_only_the_provider_can_count_them() -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        resolve_chunking(WantedChunking(unit="tokens"), fake_remote_model(has_tokenizer=False))
+
+    assert (refused.value.code, refused.value.field) == ("TOKENIZER_UNAVAILABLE", "chunking.unit")
+
+
+def test_a_provider_s_model_with_a_tokenizer_is_cut_by_tokens() -> None:
+    assert resolve_chunking(WantedChunking(), fake_remote_model()) == Chunking(256, 32, "tokens")
+
+
+def test_a_request_that_names_the_default_unit_repeats_one_that_does_not() -> None:
+    parts = Parts()
+    first = parts.submit(idempotency_key="k", chunking=WantedChunking(size=20))
+
+    again = parts.submit(idempotency_key="k", chunking=WantedChunking(size=20, unit="tokens"))
+
+    assert again.admission.job_id == first.admission.job_id

@@ -38,6 +38,7 @@ CODES: dict[str, str] = {
     "ANSWER_TOO_LARGE": "The answer would be larger than it may be.",
     "CHUNK_SIZE_OUT_OF_RANGE": "The chunk size does not fit the collection's model.",
     "OVERLAP_TOO_LARGE": "The overlap is not smaller than what a chunk holds.",
+    "TOKENIZER_UNAVAILABLE": "Only the provider of the collection's model can count its tokens.",
     "COLLECTION_NOT_FOUND": "There is no such collection.",
     "COLLECTION_EXISTS": "There is a collection of that name.",
     "DOCUMENT_NOT_FOUND": "There is no such document.",

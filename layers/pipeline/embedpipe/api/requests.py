@@ -48,7 +48,11 @@ class ChunkingRequest(Shape):
         description="What neighbouring chunks share; 32, or an eighth of a smaller size, if left "
         "out.",
     )
-    unit: Literal["tokens", "chars"] = "tokens"
+    unit: Literal["tokens", "chars"] | None = Field(
+        default=None,
+        description="tokens if left out; chars for a model whose tokens only its provider can "
+        "count.",
+    )
 
     @model_validator(mode="after")
     def _overlap_below_size(self) -> Self:

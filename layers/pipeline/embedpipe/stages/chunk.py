@@ -1,8 +1,9 @@
-"""Chunk stage: a document version into chunks, and their token ids on their way to be embedded."""
+"""Chunk stage: a document version into chunks, and their inputs on the way to be embedded."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 
 from embedpipe.domain.chunking import Piece, split
@@ -34,8 +35,10 @@ from embedpipe.ports import (
 MAX_CHUNKS = 100_000
 #: Messages stay below this whatever the queue takes: 256 KiB is the least that one can.
 _MOST_BODY_BYTES = 240 * 1024
-#: More than the fields beside tokens or vectors ever take, non-ASCII characters escaped.
+#: More than the fields beside inputs or vectors ever take, non-ASCII characters escaped.
 _ENVELOPE_BYTES = 8 * 1024
+#: What a token has in English, about, where only the provider can count.
+_BYTES_PER_TOKEN = 4
 
 
 def chunk(
@@ -90,12 +93,12 @@ def chunk(
     rows: list[OutboxRow] = []
     for batch_no, group in enumerate(_groups(pieces, model, batch_chunks, most_bytes)):
         batches.append(NewBatch(batch_no, group[0].index, len(group)))
-        body = _request(message, source, batch_no, group).encode()
+        body = _request(message, source, model, batch_no, group).encode()
         if len(body) > max_message_bytes:
             raise MessageTooLargeError
         key = f"{message.job_id}/{message.epoch}/{batch_no}"
         rows.append(OutboxRow(message.tenant_id, queue, key, body))
-    chunks = [_new_chunk(piece) for piece in pieces]
+    chunks = [_new_chunk(piece, model) for piece in pieces]
     return rows if jobs.finish_chunking(message.ref, chunks, batches, rows) else []
 
 
@@ -126,16 +129,23 @@ def _content(source: Source, blobs: Blobs) -> str:
     return text
 
 
-def _new_chunk(piece: Piece) -> NewChunk:
+def _new_chunk(piece: Piece, model: ModelInfo) -> NewChunk:
     return NewChunk(
         index=piece.index,
         start=piece.start,
         end=piece.end,
         text=piece.text,
-        tokens=len(piece.token_ids),
+        tokens=_tokens(piece, model),
         content_sha256=hashlib.sha256(piece.text.encode()).hexdigest(),
         heading_path=piece.heading_path,
     )
+
+
+def _tokens(piece: Piece, model: ModelInfo) -> int:
+    """Count, or without the model's tokenizer estimate, what the model is given of a chunk."""
+    if model.has_tokenizer:
+        return len(piece.token_ids)
+    return -(-len((model.document_prefix + piece.text).encode()) // _BYTES_PER_TOKEN)
 
 
 def _groups(
@@ -147,8 +157,7 @@ def _groups(
     group: list[Piece] = []
     spent_bytes = _ENVELOPE_BYTES
     for piece in pieces:
-        # Four bytes a token before compression: what zlib makes of it is smaller, or hardly larger.
-        piece_bytes = _base64_bytes(4 * len(piece.token_ids) + 16)
+        piece_bytes = _input_bytes(piece, model)
         if group and (len(group) == most_chunks or spent_bytes + piece_bytes > most_bytes):
             yield group
             group, spent_bytes = [], _ENVELOPE_BYTES
@@ -157,12 +166,21 @@ def _groups(
     yield group
 
 
+def _input_bytes(piece: Piece, model: ModelInfo) -> int:
+    """Say how much of a message a chunk takes at most."""
+    if model.is_remote:
+        # As ASCII: a character outside takes six bytes, or twelve, and a comma follows the text.
+        return len(json.dumps(piece.text)) + 1
+    # Four bytes a token before compression: what zlib makes of it is smaller, or hardly larger.
+    return _base64_bytes(4 * len(piece.token_ids) + 16)
+
+
 def _base64_bytes(size_bytes: int) -> int:
     return 4 * -(-size_bytes // 3)
 
 
 def _request(
-    message: ChunkRequested, source: Source, batch_no: int, group: Sequence[Piece]
+    message: ChunkRequested, source: Source, model: ModelInfo, batch_no: int, group: Sequence[Piece]
 ) -> EmbedRequested:
     return EmbedRequested(
         operation_id=message.operation_id,
@@ -178,5 +196,6 @@ def _request(
         chunk_count=len(group),
         model_id=source.model_id,
         fingerprint=source.fingerprint,
-        tokens=pack([piece.token_ids for piece in group]),
+        tokens=None if model.is_remote else pack([piece.token_ids for piece in group]),
+        texts=[piece.text for piece in group] if model.is_remote else None,
     )

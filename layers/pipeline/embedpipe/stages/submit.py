@@ -32,7 +32,7 @@ class WantedChunking:
 
     size: int | None = None
     overlap: int | None = None
-    unit: str = "tokens"
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def submit(
     NotFoundError
         COLLECTION_NOT_FOUND.
     InvalidInputError
-        CHUNK_SIZE_OUT_OF_RANGE, OVERLAP_TOO_LARGE.
+        CHUNK_SIZE_OUT_OF_RANGE, OVERLAP_TOO_LARGE, TOKENIZER_UNAVAILABLE.
     ConflictError
         IDEMPOTENCY_KEY_REUSED.
     StoreUnavailableError, BlobsUnavailableError
@@ -130,27 +130,34 @@ def resolve_chunking(wanted: WantedChunking, model: ModelInfo) -> Chunking:
     """Fill in what the caller left open, and check the rest against the model.
 
     A chunk's size in tokens counts the model's special tokens, so what an overlap may take is
-    smaller by these.
+    smaller by these. Characters are the unit where only the provider can count tokens.
     """
-    in_tokens = wanted.unit == "tokens"
+    unit = wanted.unit or ("tokens" if model.has_tokenizer else "chars")
+    in_tokens = unit == "tokens"
+    if in_tokens and not model.has_tokenizer:
+        raise InvalidInputError(
+            "Only the provider of the collection's model can count its tokens: use chars.",
+            code="TOKENIZER_UNAVAILABLE",
+            field="chunking.unit",
+        )
     reserved = model.special_tokens if in_tokens else 0
     smallest, largest = reserved + 1, model.max_tokens if in_tokens else MAX_CHARS
     default = min(DEFAULT_TOKENS, largest) if in_tokens else DEFAULT_CHARS
     size = default if wanted.size is None else wanted.size
     if not smallest <= size <= largest:
         raise InvalidInputError(
-            f"The chunk size must be {smallest} to {largest} {wanted.unit}.",
+            f"The chunk size must be {smallest} to {largest} {unit}.",
             code="CHUNK_SIZE_OUT_OF_RANGE",
             field="chunking.size",
         )
     overlap = min(DEFAULT_OVERLAP, size // 8) if wanted.overlap is None else wanted.overlap
     if not 0 <= overlap < size - reserved:
         raise InvalidInputError(
-            f"The overlap must be 0 to {size - reserved - 1} {wanted.unit}.",
+            f"The overlap must be 0 to {size - reserved - 1} {unit}.",
             code="OVERLAP_TOO_LARGE",
             field="chunking.overlap",
         )
-    return Chunking(size=size, overlap=overlap, unit=wanted.unit)
+    return Chunking(size=size, overlap=overlap, unit=unit)
 
 
 def chunk_requested(ref: JobRef, traceparent: str | None) -> OutboxRow:
@@ -181,6 +188,8 @@ def _request_sha256(submission: Submission, content_sha256: str) -> str:
     """Digest of what the caller asked for: what tells a repeated request from another one."""
     asked = asdict(submission) | {"content": content_sha256}
     del asked["idempotency_key"], asked["traceparent"]
+    if asked["chunking"] is not None and asked["chunking"]["unit"] is None:
+        asked["chunking"]["unit"] = "tokens"
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

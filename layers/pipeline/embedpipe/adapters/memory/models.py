@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from embedpipe.adapters.byte_tokenizer import ByteTokenizer
 from embedpipe.errors import EmbedderUnavailableError, ModelUnavailableError, NotFoundError
 from embedpipe.ports.models import Embedder, Encoding, LoadedModel, ModelInfo, Tokenizer, Tuning
 
@@ -204,9 +205,10 @@ class FakeModels:
         except KeyError:
             raise NotFoundError("there is no such model", code="MODEL_NOT_FOUND") from None
 
-    def tokenizer(self, model_id: str) -> FakeTokenizer:
-        """Give a model's tokenizer."""
-        return FakeTokenizer(self.get(model_id))
+    def tokenizer(self, model_id: str) -> Tokenizer:
+        """Give a model's tokenizer; of a model without one, what bounds lengths."""
+        model = self.get(model_id)
+        return FakeTokenizer(model) if model.has_tokenizer else ByteTokenizer(model)
 
     def all(self) -> list[ModelInfo]:
         """List them by id."""
