@@ -239,6 +239,17 @@ def test_declared_lengths_of_vectors_are_cut_and_normal_and_others_refused() -> 
     assert_error(endpoint.embed(dimensions=12), 400, "DIMENSIONS_NOT_OFFERED")
 
 
+def test_an_input_that_has_no_vector_of_so_few_dimensions_is_named() -> None:
+    words = [f"word{number}" for number in range(40)]
+    whole = FakeEmbedder(MODEL).embed(FakeTokenizer(MODEL).encode(words))
+    lost = next(word for word, row in zip(words, whole, strict=True) if not row[:8].any())
+
+    answer = Endpoint().embed(inputs=[" ".join(words[:12]), lost], dimensions=8)
+
+    assert_error(answer, 400, "INPUT_REJECTED")
+    assert answer.json()["error"]["inputs"] == [{"index": 1}]
+
+
 def test_a_model_may_be_named_by_its_fingerprint_alone() -> None:
     answer = Endpoint().embed(model_id=None, fingerprint=MODEL.fingerprint)
 

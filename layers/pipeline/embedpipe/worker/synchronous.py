@@ -117,6 +117,7 @@ class SynchronousEmbeddings:
                 vectors, tokens = self._here(asked, model, deadline)
             if dimensions != model.dimensions:
                 vectors = shorten(vectors, dimensions)
+                _check_directions(vectors)
             return Embedded(model, vectors, tokens)
 
     def model(self, model_id: str | None, fingerprint: str | None) -> ModelInfo:
@@ -211,6 +212,16 @@ class SynchronousEmbeddings:
         if left_s <= 0:
             raise overloaded("the time is over", retry_after_s=5.0)
         return left_s
+
+
+def _check_directions(vectors: Floats) -> None:
+    """Refuse what the numbers that were cut off were all there was to."""
+    lost = [int(row) for row in np.flatnonzero(~vectors.any(axis=1))]
+    if lost:
+        raise RejectedInputsError(
+            f"{len(lost)} inputs have no vector of so few dimensions.",
+            inputs=[{"index": row} for row in lost],
+        )
 
 
 def _raise_failures(results: Results, rows: Sequence[int]) -> None:
