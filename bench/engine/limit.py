@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
+from embedpipe.adapters.embedders.session import open_session
 from embedpipe.domain.batching import plan_batches
 
 from bench.engine.child import Answer, Handler, measured, serve
@@ -101,21 +101,15 @@ def padded(rows: Sequence[Ids]) -> Feed:
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def open_session(graph: Path, threads: int) -> Any:
-    """Open the graph as the worker does."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_mem_pattern = False
-    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-
-
 class Limit:
     """Sessions of the same graph with one and with two threads."""
 
     def __init__(self, graph: Path, mixes: dict[str, Any]) -> None:
         self._mixes = mixes
-        self._sessions = {threads: open_session(graph, threads) for _, threads in SHAPES}
+        # With the worker's own options: the limit is that of the very same session.
+        self._sessions = {
+            threads: open_session(graph, "cpu", threads=threads) for _, threads in SHAPES
+        }
 
     def handle(self, question: Answer) -> Answer:
         """Run one way, or find the fastest ways, or give vectors to compare all others with."""
