@@ -33,7 +33,7 @@ def cloud(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         pytest.skip(f"the local cloud does not start here: {exc}")
     # What a killed process held comes back in seconds, and not in minutes.
     with made.queues() as queues:
-        for queue in ("ChunkQueue", "EmbedQueue", "StoreQueue"):
+        for queue in ("ChunkQueue", "EmbedHighQueue", "EmbedQueue", "EmbedLowQueue", "StoreQueue"):
             queues.set_visibility(queue, 4)
     yield made
     assert made.stop() == 0, made.log()

@@ -36,6 +36,27 @@ def test_a_poison_message_reaches_the_dlq_and_its_neighbours_are_done(
     queues.purge(f"{stage}Dlq")
 
 
+def test_a_job_waits_in_the_lane_of_its_priority_and_every_lane_is_served(
+    cloud: Cloud, client: Client, queues: Queues, collection: str
+) -> None:
+    lanes = {"EmbedHighQueue": 90, "EmbedQueue": 50, "EmbedLowQueue": 10}
+    with cloud.frozen(cloud.worker_pid()):
+        jobs = {
+            queue: client.submit(collection, a_text(priority, 40), queue, priority=priority)
+            for queue, priority in lanes.items()
+        }
+        for job in jobs.values():
+            client.in_status(job["job_id"], "embedding")
+        wait_until(lambda: all(map(queues.count, lanes)), what="every lane has its messages")
+        waiting = {queue: queues.count(queue) for queue in lanes}
+
+    finished = [client.finished(job["job_id"]) for job in jobs.values()]
+
+    assert waiting == dict.fromkeys(lanes, 1)
+    assert {job["status"] for job in finished} == {"succeeded"}
+    queues.wait_until_empty(lanes)
+
+
 def test_messages_of_every_stage_delivered_again_change_nothing(
     cloud: Cloud, client: Client, queues: Queues, collection: str
 ) -> None:
