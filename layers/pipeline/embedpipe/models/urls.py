@@ -31,6 +31,8 @@ _METADATA = tuple(
 )
 # What some versions of Python call global, and what is no host at all.
 _SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48")))
+# All of IPv6 that has been given out: what lies outside is not routed, or not for everybody.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 
@@ -92,6 +94,7 @@ def is_public(address: Address) -> bool:
         and not one.is_multicast
         and not one.is_reserved
         and not any(one in network for network in _SPECIAL)
+        and (one.version == 4 or one in _UNICAST)
         for one in (_without_translation(address), *_embedded(address))
     )
 
