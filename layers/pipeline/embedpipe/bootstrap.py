@@ -15,6 +15,7 @@ from embedpipe.adapters.secrets import conninfo, secret_or
 from embedpipe.domain.lanes import NORMAL, QUEUES
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.errors import ModelUnavailableError
+from embedpipe.ports import LoadedModel
 from embedpipe.settings import (
     ApiSettings,
     ChunkSettings,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
         Embedder,
         Embedders,
         Inbox,
-        LoadedModel,
         Models,
         Outbox,
     )
@@ -106,8 +106,9 @@ class _OneModel:
         return self._embedder
 
     def loaded(self) -> list[LoadedModel]:
-        """List nothing."""
-        return []
+        """List it."""
+        model = self._embedder.model
+        return [LoadedModel(model.model_id, model.fingerprint, "fp32", "cpu", 0, 0.0)]
 
     def unload_idle(self) -> list[str]:
         """Unload nothing."""

@@ -13,7 +13,7 @@ from tests.unit.worker.bench import Bench, Clock, some_settings, token
 
 
 class Slow(FakeEmbedder):
-    """A model that takes as long as a test says, in beats."""
+    """After its warm-up, a model that takes as long as a test says, in beats."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Slow(FakeEmbedder):
         self.beats: list[Any] = []
 
     def embed(self, token_ids: Sequence[Sequence[int]]) -> Any:
-        for beat in self.beats:
+        for beat in self.beats if self.calls else []:
             self.clock.now += 1
             beat()
         return super().embed(token_ids)

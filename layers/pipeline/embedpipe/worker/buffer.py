@@ -1,98 +1,212 @@
-"""Messages that wait for the model, handed out fairly among tenants."""
+"""Messages that wait for the model, and the inference batches that are made of them."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from threading import Condition
+from weakref import WeakValueDictionary
 
+from embedpipe.domain.batching import plan_batches
+from embedpipe.stages.embed import Ids
+from embedpipe.worker.device import Device
+from embedpipe.worker.flows import Chunk, Flow, Flows, Ready
 from embedpipe.worker.held import Held
+from embedpipe.worker.packing import Packing
 
-_Lane = OrderedDict[str, deque[Held]]
+
+@dataclass(frozen=True)
+class InferenceBatch:
+    """Chunks of one model that are computed together."""
+
+    device: Device
+    chunks: list[Chunk]
+    tokens: int
+
+    @property
+    def inputs(self) -> list[Ids]:
+        """What the model is given."""
+        return [chunk.ids for chunk in self.chunks]
 
 
 class Buffer:
-    """Ready messages by tenant. One thread takes, several put.
+    """Gives out inference batches. One thread takes, several put.
 
-    A message that was delivered before is handed out alone, so that one that ends the process is
-    told from those that were there by chance.
+    Every message of a model may share batches with every other. Some of what waits is planned: so
+    much that batches can be chosen well, taken from lanes and tenants in their shares. Next is the
+    batch with the oldest chunk of the tenant whose turn it is, and all whose chunks are in it are
+    charged for them: a newcomer waits for a few batches, however much waits before it.
+
+    A message that was delivered before is computed alone, in turn with the others, so that one
+    that ends the process is told from those that were there by chance.
+
+    Parameters
+    ----------
+    is_ours
+        Asked about a message before any of it is computed; False drops it.
     """
 
-    def __init__(self) -> None:
-        self._fresh: _Lane = OrderedDict()
-        self._suspects: _Lane = OrderedDict()
-        self._suspect_next = True
+    def __init__(self, is_ours: Callable[[Held], bool] = lambda _: True) -> None:
+        self._is_ours = is_ours
+        self._messages: dict[int, Ready] = {}
+        self._flows = Flows()
+        self._packings: WeakValueDictionary[int, Packing] = WeakValueDictionary()
+        self._alone: deque[list[Chunk]] = deque()
+        self._is_alone_next = False
         self._is_closed = False
         self._changed = Condition()
 
     def __len__(self) -> int:
+        """Count the messages of which something waits."""
         with self._changed:
-            return sum(len(queue) for lane in self._lanes() for queue in lane.values())
+            return len(self._messages)
 
-    def put(self, held: Held) -> bool:
-        """Add a message; False when the buffer is closed."""
+    @property
+    def tokens(self) -> int:
+        """How many tokens wait."""
+        with self._changed:
+            return sum(one.tokens for one in self._messages.values() if one.is_open)
+
+    def put(self, held: Held, device: Device, rows: Sequence[int] | None = None) -> bool:
+        """Add a message; False when the buffer is closed.
+
+        Parameters
+        ----------
+        rows
+            Which of its chunks are to be computed; None: all.
+        """
         if held.message is None:
             raise ValueError("a message that could not be read cannot wait for the model")
-        lane = self._suspects if held.is_suspect else self._fresh
+        rows = range(len(held.token_ids)) if rows is None else rows
+        tokens = sum(len(held.token_ids[row]) for row in rows)
         with self._changed:
             if self._is_closed:
                 return False
-            lane.setdefault(held.message.tenant_id, deque()).append(held)
+            packing = self._packings.get(id(device)) or Packing(device)
+            self._packings[id(device)] = packing
+            flow = self._flows.of(held.lane, held.message.tenant_id)
+            message = Ready(held, flow, packing, deque(rows), len(rows), tokens)
+            (flow.suspects if held.is_suspect else flow.messages).append(message)
+            self._messages[id(message)] = message
             self._changed.notify_all()
             return True
 
-    def take(self, max_tokens: int, timeout_s: float | None = 0.0) -> list[Held]:
-        """Take a round: all that is ready, or as much as fits, one message per tenant in turn.
+    def take(self, timeout_s: float | None = 0.0) -> InferenceBatch | None:
+        """Take the next batch.
 
         Parameters
         ----------
         timeout_s
-            How long to wait for the first message; None waits until there is one or `close`.
+            How long to wait for a chunk; None waits until there is one or `close`.
 
         Returns
         -------
-        At least one message; empty when the time is over or the buffer is closed.
+        None when the time is over, or the buffer is closed and what was begun is all taken.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or any(self._lanes()), timeout_s)
-            if not any(self._lanes()):
-                return []
-            if self._suspects and (self._suspect_next or not self._fresh):
-                self._suspect_next = False
-                return [_next(self._suspects)]
-            self._suspect_next = True
-            return _round(self._fresh, max_tokens)
+            self._changed.wait_for(lambda: self._is_closed or self._messages, timeout_s)
+            while self._messages:
+                if chunks := self._next():
+                    device = chunks[0].message.packing.device
+                    return InferenceBatch(device, chunks, sum(len(one.ids) for one in chunks))
+            return None
 
     def close(self) -> list[Held]:
-        """Hand out nothing more, wake whoever waits; give what was waiting."""
+        """Add nothing more and wake whoever waits; give the messages of which nothing was taken."""
         with self._changed:
             self._is_closed = True
-            left = [held for lane in self._lanes() for queue in lane.values() for held in queue]
-            for lane in self._lanes():
-                lane.clear()
+            left = [message for message in self._messages.values() if not message.is_begun]
+            for message in left:
+                message.is_withdrawn = True
             self._changed.notify_all()
-            return left
+            return [message.held for message in left]
 
-    def _lanes(self) -> tuple[_Lane, _Lane]:
-        return self._fresh, self._suspects
+    def _next(self) -> list[Chunk]:
+        self._is_alone_next = not self._is_alone_next
+        ways = [self._next_alone, self._next_together]
+        for way in ways if self._is_alone_next else reversed(ways):
+            if (chunks := way()) is not None:
+                return [chunk for chunk in chunks if chunk.message.is_open]
+        return []
+
+    def _next_together(self) -> list[Chunk] | None:
+        while (flow := self._flows.next_to_plan(_may_plan)) is not None:
+            self._plan(flow)
+        flow = self._flows.next(lambda flow: flow.waiting > 0)
+        if flow is None:
+            return None
+        first = flow.oldest()
+        chunks = first.message.packing.batch(first)
+        tokens: defaultdict[Flow, int] = defaultdict(int)
+        for chunk in chunks:
+            chunk.message.flow.waiting -= 1
+            tokens[chunk.message.flow] += len(chunk.ids)
+        for flow, count in tokens.items():
+            self._flows.plan(flow, -count)
+            self._flows.serve(flow, count)
+            self._flows.tidy(flow)
+        self._taken(chunks)
+        return chunks
+
+    def _plan(self, flow: Flow) -> None:
+        """Plan a little of a flow, so that all that wait have their share in the next batches."""
+        message = flow.messages[0]
+        tokens = 0
+        if self._is_wanted(message):
+            at_most = message.packing.device.budget // 2
+            while message.rows and tokens < at_most:
+                chunk = message.next_chunk()
+                message.packing.add(chunk)
+                flow.planned.append(chunk)
+                flow.waiting += 1
+                tokens += len(chunk.ids)
+        self._flows.plan(flow, tokens)
+        if not message.rows:
+            flow.messages.popleft()
+            self._flows.tidy(flow)
+
+    def _next_alone(self) -> list[Chunk] | None:
+        flow = self._flows.next(lambda flow: bool(flow.suspects)) if not self._alone else None
+        if flow is not None:
+            message = flow.suspects.popleft()
+            if self._is_wanted(message):
+                self._flows.serve(flow, message.tokens)
+                self._alone.extend(_batches_of(message))
+            self._flows.tidy(flow)
+        elif not self._alone:
+            return None
+        chunks = self._alone.popleft() if self._alone else []
+        self._taken(chunks)
+        return chunks
+
+    def _is_wanted(self, message: Ready) -> bool:
+        """Say whether a message is to be computed; if not, the rest of it waits no longer."""
+        if message.is_open and (message.is_begun or self._is_ours(message.held)):
+            return True
+        self._taken([message.next_chunk() for _ in range(len(message.rows))])
+        return False
+
+    def _taken(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            message = chunk.message
+            message.is_begun = message.is_begun or message.is_open
+            message.left -= 1
+            message.tokens -= len(chunk.ids)
+            if not message.left:
+                del self._messages[id(message)]
 
 
-def _next(lane: _Lane) -> Held:
-    tenant, queue = next(iter(lane.items()))
-    held = queue.popleft()
-    if queue:
-        lane.move_to_end(tenant)
-    else:
-        del lane[tenant]
-    return held
+def _may_plan(flow: Flow) -> bool:
+    return bool(flow.messages) and flow.messages[0].packing.has_room
 
 
-def _round(lane: _Lane, max_tokens: int) -> list[Held]:
-    taken = [_next(lane)]
-    left = max_tokens - taken[0].weight
-    while lane:
-        first = next(iter(lane.values()))[0]
-        if first.weight > left:
-            break
-        left -= first.weight
-        taken.append(_next(lane))
-    return taken
+def _batches_of(message: Ready) -> list[list[Chunk]]:
+    device = message.packing.device
+    chunks = [message.next_chunk() for _ in range(len(message.rows))]
+    planned = plan_batches(
+        [len(chunk.ids) for chunk in chunks],
+        max_tokens=device.budget,
+        overhead_tokens=device.overhead_tokens,
+    )
+    return [[chunks[index] for index in indices] for indices in planned]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -17,6 +18,7 @@ from embedpipe.ports import Embedders, Inbox, Jobs, Models, Outbox, RemoteEmbedd
 from embedpipe.settings import EmbedSettings
 from embedpipe.worker.buffer import Buffer
 from embedpipe.worker.counters import Counters
+from embedpipe.worker.held import Held, Outcome
 from embedpipe.worker.holdings import Holdings
 from embedpipe.worker.outage import Outages
 
@@ -91,13 +93,24 @@ class Context:
             clock=clock,
             lanes=ports.inboxes,
         )
+        counters = Counters()
         return cls(
             ports=ports,
             logger=logger,
             clock=clock,
             holdings=holdings,
-            buffer=Buffer(),
-            counters=Counters(),
+            buffer=Buffer(partial(_is_ours, holdings, counters)),
+            counters=counters,
             outages=Outages(logger),
             stop=threading.Event(),
         )
+
+
+def _is_ours(holdings: Holdings, counters: Counters, held: Held) -> bool:
+    if holdings.live(held):
+        return True
+    # Somebody else has it, or will have: computing it here would be for nothing.
+    held.outcome = Outcome.ACK
+    holdings.forget(held)
+    counters.add(expired=1)
+    return False

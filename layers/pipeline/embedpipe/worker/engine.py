@@ -1,46 +1,40 @@
-"""From messages to inference batches and back: plans rounds, runs batches, gathers vectors."""
+"""From messages to inference batches and back: takes batches, computes them, gathers vectors."""
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from queue import Queue
-from threading import Event
+from functools import partial
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedpipe.domain.batching import plan_batches
-from embedpipe.errors import EmbedderUnavailableError, PermanentError, PoisonChunkError
+from embedpipe.errors import (
+    EmbedderUnavailableError,
+    ModelUnavailableError,
+    PermanentError,
+    PoisonChunkError,
+)
 from embedpipe.stages.embed import Ids, embed_each
+from embedpipe.worker.buffer import InferenceBatch
 from embedpipe.worker.context import Context
-from embedpipe.worker.device import Device
+from embedpipe.worker.desk import Desk, Request, UrgentBatch
+from embedpipe.worker.device import Device, Devices
+from embedpipe.worker.flows import Chunk
 from embedpipe.worker.held import Held, Outcome
 
 if TYPE_CHECKING:
     from embedpipe.ports.models import Floats
 
+    Results = Sequence[Floats | Exception]
 
-@dataclass(frozen=True)
-class InferenceBatch:
-    """Chunks that are computed together: each a message and the number of the chunk in it."""
-
-    chunks: list[tuple[Held, int]]
-    tokens: int
-
-
-# What starting a pass costs, in tokens that could have been computed meanwhile: measured on CPU
-# (16 to 64), assumed on a GPU.
-_OVERHEAD_TOKENS = {"cpu": 16, "cuda": 2048}
-_SMALLEST_BUDGET = 16
-# After so many batches without a memory error the budget is tried twice as large again.
-_BATCHES_TO_RECOVER = 256
-# Batch N + 1 is planned and gathered before N ends.
-_PLANNED_AHEAD = 2
+_RETRY_AFTER_S = 5.0
 
 
 class Engine:
-    """Keeps the device busy. `plan` is one thread's, `run` another's.
+    """Keeps the device busy. `plan_loop` is one thread's, `run_loop` that of each stream.
 
     Parameters
     ----------
@@ -48,147 +42,201 @@ class Engine:
         Gets each message whose last chunk is computed or whose first one failed.
     """
 
-    def __init__(self, context: Context, device: Device, finished: Callable[[Held], None]) -> None:
-        settings = context.ports.settings
-        self._device = device
+    def __init__(
+        self, context: Context, devices: Devices, finished: Callable[[Held], None]
+    ) -> None:
+        self._devices = devices
+        self._default_model_id = context.ports.settings.default_model_id
+        self._cache = context.ports.cache
         self._buffer = context.buffer
-        self._holdings = context.holdings
-        self._counters = context.counters
         self._finished = finished
+        self._desk = Desk()
         self._in_work: dict[int, Held] = {}
-        self._full_budget = self._budget = settings.max_batch_tokens or 512
-        self._overhead_tokens = _OVERHEAD_TOKENS[settings.provider]
-        # Half of what may be held: the other half is received meanwhile.
-        self._round_tokens = settings.buffer_tokens // 2
-        self._since_memory_error = 0
-        self._last_run_failed = False
+        self._tokens_taken = 0
+        self._streams = 0
         self._is_abandoned = Event()
-        self._planned: Queue[InferenceBatch | None] = Queue(_PLANNED_AHEAD)
-        self._tokens_planned = 0
-        self._tokens_run = 0
+        self._lock = Lock()
 
     @property
     def tokens_left(self) -> int:
-        """How many tokens are planned and not yet computed."""
-        return max(self._tokens_planned - self._tokens_run, 0)
+        """How many tokens wait or are taken and not yet computed."""
+        return self._buffer.tokens + self._tokens_taken
 
-    def plan_loop(self) -> None:
-        """Plan rounds until the buffer is closed."""
-        while taken := self._buffer.take(self._round_tokens, None):
-            for batch in self.plan(taken):
-                self._planned.put(batch)
-        self._planned.put(None)
+    def plan_loop(self, streams: int = 1) -> None:
+        """Make batches ready, one for each stream, until the buffer is closed."""
+        self._desk.ahead = streams
+        while self._desk.wait_for_room() and (batch := self._taken(None)) is not None:
+            self._desk.put(batch)
+        self._desk.close()
 
     def run_loop(self) -> None:
-        """Compute what is planned until there is no more to come.
+        """Compute what is ready until there is no more to come.
 
         Raises
         ------
         EmbedderUnavailableError
             The device is broken: what failed is not the fault of a chunk.
         """
-        while (batch := self._planned.get()) is not None:
-            self.run(batch)
+        with self._lock:
+            self._streams += 1
+        try:
+            while (batch := self._desk.next()) is not None:
+                self.run(batch)
+        finally:
+            with self._lock:
+                self._streams -= 1
 
     def step(self) -> bool:
-        """Plan and compute one round, all in this thread; False when nothing waits."""
-        taken = self._buffer.take(self._round_tokens)
-        for batch in self.plan(taken):
+        """Compute all that waits, in this thread; False when nothing did."""
+        is_anything = False
+        while (batch := self._taken(0.0)) is not None:
             self.run(batch)
-        return bool(taken)
+            is_anything = True
+        return is_anything
 
-    def abandon(self) -> list[Held]:
-        """Compute nothing more; give the messages that were planned and are not finished."""
+    def compute(
+        self, model_id: str, inputs: Sequence[Ids], timeout_s: float
+    ) -> list[Floats | Exception]:
+        """Compute inputs that somebody waits for, before what the queues brought.
+
+        Those who call at the same time share batches. Where no stream is at work, the caller
+        computes.
+
+        Returns
+        -------
+        For each input its vector, shape (dimensions,), float32, or its error.
+
+        Raises
+        ------
+        ModelUnavailableError
+            The model cannot be loaded.
+        EmbedderUnavailableError
+            The time is over, or the worker stops.
+        """
+        if not inputs:
+            return []
+        deadline = time.monotonic() + timeout_s
+        request = Request(self._devices.get(model_id), inputs, list(range(len(inputs))))
+        self._desk.ask(request)
+        while not self._streams and (batch := self._desk.next_urgent()) is not None:
+            self.run(batch)
+        is_done = request.done.wait(max(deadline - time.monotonic(), 0.0))
+        self._desk.withdraw(request)
+        if request.error is not None:
+            raise request.error
+        if not is_done:
+            raise EmbedderUnavailableError("the time is over", retry_after_s=_RETRY_AFTER_S)
+        return [request.results[row] for row in range(len(inputs))]
+
+    def abandon(self) -> None:
+        """Begin nothing more; what is being computed may still be finished."""
         self._is_abandoned.set()
-        return list(self._in_work.values())
+        self._desk.abandon()
 
-    def plan(self, taken: Sequence[Held]) -> list[InferenceBatch]:
-        """Cut the chunks of some messages into inference batches, across messages, by length."""
-        wanted = [held for held in taken if self._is_ours(held)]
-        self._in_work.update((id(held), held) for held in wanted)
-        chunks = [(held, row) for held in wanted for row in range(len(held.token_ids))]
-        lengths = [len(held.token_ids[row]) for held, row in chunks]
-        self._tokens_planned += sum(lengths)
-        planned = plan_batches(
-            lengths, max_tokens=self._budget, overhead_tokens=self._overhead_tokens
-        )
-        return [
-            InferenceBatch([chunks[i] for i in indices], sum(lengths[i] for i in indices))
-            for indices in planned
-        ]
+    def unfinished(self) -> list[Held]:
+        """Give the messages of which a part was taken; none of them will be finished after this."""
+        with self._lock:
+            left = list(self._in_work.values())
+            self._in_work.clear()
+            return left
 
-    def run(self, batch: InferenceBatch) -> None:
+    def run(self, batch: InferenceBatch | UrgentBatch) -> None:
         """Compute one inference batch and hand out its vectors and failures."""
-        self._tokens_run += batch.tokens
-        if self._is_abandoned.is_set():
+        if isinstance(batch, UrgentBatch):
+            self._run_urgent(batch)
             return
-        chunks = [(held, row) for held, row in batch.chunks if held.outcome is Outcome.OPEN]
-        if not chunks:
-            return
+        try:
+            if not self._is_abandoned.is_set():
+                chunks = [one for one in batch.chunks if one.message.is_open]
+                batch = InferenceBatch(batch.device, chunks, batch.tokens)
+                self._place(batch, self._results(batch.device, batch.inputs))
+        finally:
+            with self._lock:
+                self._tokens_taken -= batch.tokens
+
+    def _run_urgent(self, batch: UrgentBatch) -> None:
+        try:
+            results = self._results(batch.device, batch.inputs, urgent=True)
+        except Exception as error:
+            for request, _ in batch.parts:
+                request.error = error
+                request.done.set()
+            raise
+        for (request, row), result in zip(batch.parts, results, strict=True):
+            request.results[row] = result
+            if len(request.results) == len(request.inputs):
+                request.done.set()
+
+    def _taken(self, timeout_s: float | None) -> InferenceBatch | None:
+        batch = self._buffer.take(timeout_s)
+        if batch is not None:
+            with self._lock:
+                self._tokens_taken += batch.tokens
+                for chunk in batch.chunks:
+                    if chunk.message.is_open:
+                        self._in_work[id(chunk.message.held)] = chunk.message.held
+        return batch
+
+    def _results(self, device: Device, inputs: list[Ids], *, urgent: bool = False) -> Results:
+        if not inputs:
+            return []
         results = embed_each(
-            [held.token_ids[row] for held, row in chunks],
-            run=self._run,
-            on_memory_error=self._shrink,
+            inputs, run=partial(device.embed, urgent=urgent), on_memory_error=device.shrink
         )
+        device.recover()
         if any(isinstance(result, PermanentError) for result in results):
-            self._check_device()
-        for (held, row), result in zip(chunks, results, strict=True):
-            self._place(held, row, result)
-        self._recover()
+            # A device that is broken fails every input alone; without this each job would be lost.
+            try:
+                self._devices.check(device, self._default_model_id)
+            except ModelUnavailableError as error:
+                return [error if isinstance(one, PermanentError) else one for one in results]
+        return results
 
-    def _is_ours(self, held: Held) -> bool:
-        if self._holdings.live(held):
-            return True
-        # Somebody else has it, or will have: computing it here would be for nothing.
-        held.outcome = Outcome.ACK
-        self._holdings.forget(held)
-        self._counters.add(expired=1)
-        return False
+    def _place(self, batch: InferenceBatch, results: Results) -> None:
+        computed: defaultdict[int, list[tuple[Chunk, Floats]]] = defaultdict(list)
+        for chunk, result in zip(batch.chunks, results, strict=True):
+            if isinstance(result, Exception):
+                self._fail(chunk.message.held, _named(result, chunk))
+            else:
+                computed[id(chunk.message)].append((chunk, result))
+        for several in computed.values():
+            self._remember(several)
+            self._fill(several[0][0].message.held, several, batch.device.model.dimensions)
 
-    def _run(self, inputs: Sequence[Ids]) -> Floats:
-        self._last_run_failed = True
-        vectors = self._device.embed(inputs)
-        self._last_run_failed = False
-        return vectors
+    def _remember(self, computed: Sequence[tuple[Chunk, Floats]]) -> None:
+        message = computed[0][0].message.held.message
+        if self._cache is not None and message is not None:
+            inputs = [chunk.ids for chunk, _ in computed]
+            vectors = [vector for _, vector in computed]
+            self._cache.put_many(message.tenant_id, message.fingerprint, inputs, vectors)
 
-    def _check_device(self) -> None:
-        # A device that is broken fails every chunk alone; without this each job would be lost.
-        if self._last_run_failed and not self._device.is_sound():
-            raise EmbedderUnavailableError("the device fails on an input that it has computed")
-
-    def _place(self, held: Held, row: int, result: Floats | Exception) -> None:
-        if held.outcome is not Outcome.OPEN:
-            return
-        if isinstance(result, Exception):
-            held.error, held.outcome = _named(result, held, row), Outcome.FAIL
+    def _fail(self, held: Held, error: Exception) -> None:
+        with self._lock:
+            if self._in_work.pop(id(held), None) is None:
+                return
+            held.error, held.outcome = error, Outcome.FAIL
             held.token_ids, held.vectors = (), None
-            self._finish(held)
-            return
-        if held.vectors is None:
-            shape = len(held.token_ids), self._device.model.dimensions
-            held.vectors = np.empty(shape, dtype=np.float32)
-        held.vectors[row] = result
-        held.missing -= 1
-        if not held.missing:
-            held.token_ids, held.outcome = (), Outcome.SEND
-            self._finish(held)
-
-    def _finish(self, held: Held) -> None:
-        self._in_work.pop(id(held), None)
         self._finished(held)
 
-    def _shrink(self) -> None:
-        self._budget = max(self._budget // 2, _SMALLEST_BUDGET)
-        self._since_memory_error = 0
+    def _fill(self, held: Held, computed: Sequence[tuple[Chunk, Floats]], dimensions: int) -> None:
+        # Streams compute chunks of one message at the same time.
+        with self._lock:
+            if id(held) not in self._in_work:
+                return
+            if held.vectors is None:
+                held.vectors = np.empty((len(held.token_ids), dimensions), dtype=np.float32)
+            for chunk, vector in computed:
+                held.vectors[chunk.row] = vector
+            held.missing -= len(computed)
+            if held.missing:
+                return
+            held.token_ids, held.outcome = (), Outcome.SEND
+            del self._in_work[id(held)]
+        self._finished(held)
 
-    def _recover(self) -> None:
-        self._since_memory_error += 1
-        if self._budget < self._full_budget and self._since_memory_error >= _BATCHES_TO_RECOVER:
-            self._budget = min(self._budget * 2, self._full_budget)
-            self._since_memory_error = 0
 
-
-def _named(error: Exception, held: Held, row: int) -> Exception:
-    if isinstance(error, PoisonChunkError) and held.message is not None:
-        return PoisonChunkError(f"the model cannot compute chunk {held.message.chunk_from + row}")
+def _named(error: Exception, chunk: Chunk) -> Exception:
+    message = chunk.message.held.message
+    if isinstance(error, PoisonChunkError) and message is not None:
+        return PoisonChunkError(f"the model cannot compute chunk {message.chunk_from + chunk.row}")
     return error

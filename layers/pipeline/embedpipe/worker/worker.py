@@ -1,4 +1,4 @@
-"""The worker: its threads, its start and its stop."""
+"""The worker: its parts, its start and its stop."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
 
 from embedpipe import telemetry
 from embedpipe.domain.lanes import NORMAL
-from embedpipe.errors import error_code
-from embedpipe.stages.embed import encode_document
+from embedpipe.errors import ModelUnavailableError, error_code
+from embedpipe.worker.arrivals import Arrivals
 from embedpipe.worker.context import Context
-from embedpipe.worker.device import Device
-from embedpipe.worker.direct import DirectWork
+from embedpipe.worker.device import Devices
 from embedpipe.worker.endpoint import Endpoint
 from embedpipe.worker.engine import Engine
 from embedpipe.worker.heartbeat import Heartbeat
 from embedpipe.worker.held import Held, Outcome
 from embedpipe.worker.receiver import Receiver
+from embedpipe.worker.remote import RemoteWork
 from embedpipe.worker.sender import Sender
+from embedpipe.worker.threads import Threads
 
 _SUMMARY_S = 60.0
 _GLANCE_S = 1.0
+_UNLOAD_EVERY_S = 15.0
 # What the last steps of a stop may take: sending, handing back, closing.
 _RESERVE_S = 10.0
 
@@ -38,23 +39,33 @@ class Worker:
     def __init__(self, context: Context) -> None:
         self.context = context
         self._settings = context.ports.settings
+        self._model = context.ports.models.get(self._settings.default_model_id)
         self._logger = context.logger
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._fatal: BaseException | None = None
         self._is_prepared = False
-        self._threads: dict[str, Thread] = {}
         self._reported: dict[str, float] = {}
-        self.device = Device(
-            context.ports.embedders.get(self._settings.default_model_id), context.counters
+        self._threads = Threads(self._died)
+        self.streams = self._settings.streams or 1
+        self.devices = Devices(
+            context.ports.embedders,
+            context.ports.models,
+            context.counters,
+            max_batch_tokens=self._settings.max_batch_tokens,
         )
         self.sender = Sender(context)
-        self.engine = Engine(context, self.device, self.sender.put)
+        self.engine = Engine(context, self.devices, self.sender.put)
+        self.arrivals = Arrivals(context, self.devices, self._decide)
+        self.remote = RemoteWork(context, self.sender.put)
+        remote = self.remote if context.ports.remotes is not None else None
         self.receivers = {
-            lane: Receiver(context, self._decide, context.buffer.put, lane)
+            lane: Receiver(
+                context, self._decide, self.arrivals.put, lane, remote.put if remote else None
+            )
             for lane in context.ports.inboxes
         }
         self.heartbeat = Heartbeat(context)
-        self.endpoint = Endpoint(context, DirectWork(self.device), self.status)
+        self.endpoint = Endpoint(context, self.engine, self.status, remote)
 
     def stop(self) -> None:
         """Ask for the end. May be called from a signal handler, and more than once."""
@@ -82,15 +93,15 @@ class Worker:
         """Compute something known and open the endpoint; nothing is received yet. Once only."""
         if self._is_prepared:
             return
-        tokenizer = self.context.ports.models.tokenizer(self._settings.default_model_id)
-        warm_up_s = self.device.warm_up([encode_document("warm-up", tokenizer)])
+        warm_up_s = 0.0 if self._model.is_remote else self._warm_up()
         self.endpoint.start()
         self._is_prepared = True
         self._logger.info(
             "worker is ready",
             extra={
-                "model_id": self.device.model.model_id,
+                "model_id": self._model.model_id,
                 "provider": self._settings.provider,
+                "streams": self.streams,
                 "warm_up_s": round(warm_up_s, 4),
                 "http_port": self.endpoint.port,
             },
@@ -98,8 +109,9 @@ class Worker:
 
     def drain(self) -> None:
         """Work in this thread until nothing is visible on the queue and nothing is held."""
+        steps = [self.arrivals.step, self.engine.step, self.remote.step, self.sender.step]
         receive = [receiver.step for receiver in self.receivers.values()]
-        while any([*(step(0.0) for step in receive), self.engine.step(), self.sender.step()]):
+        while any([*(step(0.0) for step in receive), *(step() for step in steps)]):
             pass
 
     @property
@@ -110,50 +122,61 @@ class Worker:
     @property
     def is_stuck(self) -> bool:
         """Whether a thread outlived the stop: the process has to be ended by force."""
-        return any(thread.is_alive() for thread in self._threads.values())
+        return self._threads.is_any_alive
 
     def status(self) -> tuple[bool, dict[str, object]]:
         """Say whether the worker works, and what it has done."""
         is_stopping = self.context.stop.is_set()
-        threads = list(self._threads.values())
-        is_alive = bool(threads) and all(thread.is_alive() for thread in threads)
+        is_alive = self._threads.are_alive
         return is_alive and not is_stopping, {
             "status": "stopping" if is_stopping else "running" if is_alive else "broken",
-            "model_id": self.device.model.model_id,
-            "fingerprint": self.device.model.fingerprint,
+            "model_id": self._model.model_id,
+            "fingerprint": self._model.fingerprint,
+            "streams": self.streams,
+            "models": self.devices.describe(),
             "failing_calls": self.context.outages.on(),
             "held_messages": len(self.context.holdings),
             "held_tokens": self.context.holdings.weight,
             "counters": self.context.counters.read(),
         }
 
+    def _warm_up(self) -> float:
+        try:
+            device = self.devices.get(self._model.model_id)
+        except ModelUnavailableError as error:
+            # Whoever starts the worker needs to know what is wrong with the model.
+            raise error.__cause__ or error from None
+        self.streams = self._settings.streams or device.tuning.streams
+        return device.warm_up_s
+
     def _start(self) -> None:
         wait_s = min(self._settings.wait_s, self._settings.stop_timeout_s / 2)
         loops: dict[str, Callable[[], None]] = {
             "heartbeat": self.heartbeat.loop,
             "sender": self.sender.loop,
-            "compute": self.engine.run_loop,
-            "plan": self.engine.plan_loop,
+            "plan": partial(self.engine.plan_loop, self.streams),
+            "load": self.arrivals.loop,
+            "unload": self._unload_loop,
         }
+        loops |= {f"compute-{number}": self.engine.run_loop for number in range(self.streams)}
+        loops |= self.remote.loops()
         for lane, receiver in self.receivers.items():
             loops[f"receive-{lane}"] = partial(receiver.loop, wait_s)
             loops[f"receive-{lane}-too"] = partial(receiver.help_loop, wait_s)
-        for name, loop in loops.items():
-            # A thread that hangs in the model must not keep the process from its end.
-            self._threads[name] = Thread(
-                target=self._guarded, args=(name, loop), name=name, daemon=True
-            )
-        for thread in self._threads.values():
-            thread.start()
+        self._threads.start(loops)
 
-    def _guarded(self, name: str, loop: Callable[[], None]) -> None:
-        try:
-            loop()
-        except BaseException as error:  # noqa: BLE001
-            self._fatal = error
-            self.stop()
-            keys = {"part": name, "error_code": error_code(error), **telemetry.error_keys(error)}
-            self._logger.error("worker thread died", extra=keys)
+    def _died(self, name: str, error: BaseException) -> None:
+        self._fatal = error
+        self.stop()
+        keys = {"part": name, "error_code": error_code(error), **telemetry.error_keys(error)}
+        self._logger.error("worker thread died", extra=keys)
+
+    def _unload_loop(self) -> None:
+        while not self.context.stop.wait(_UNLOAD_EVERY_S):
+            unloaded = self.context.ports.embedders.unload_idle()
+            self.devices.forget_unloaded()
+            for model_id in unloaded:
+                self._logger.info("model unloaded", extra={"model_id": model_id})
 
     def _watch(self) -> None:
         reported_at = time.monotonic()
@@ -180,38 +203,35 @@ class Worker:
         self._logger.info("worker is stopping", extra={"held": len(self.context.holdings)})
         reserve_s = min(_RESERVE_S, self._settings.stop_timeout_s / 3)
         self.context.stop.set()
+        self._release(self.arrivals.close())
         self._release(self.context.buffer.close())
+        self._release(self.remote.close())
         if self._can_finish(deadline - reserve_s - time.monotonic()):
-            self._join("compute", until=deadline - reserve_s)
-        unfinished = self.engine.abandon()
-        self._join("compute", until=deadline - reserve_s / 2)
-        self._release([held for held in unfinished if held.outcome is Outcome.OPEN])
-        self._join(*self._receivers(), until=deadline - reserve_s / 4)
+            self._threads.join("compute-", until=deadline - reserve_s)
+        self.engine.abandon()
+        if self._fatal is None:
+            self._threads.join("remote-", until=deadline - reserve_s)
+        self._threads.join("compute-", until=deadline - reserve_s / 2)
+        self._release([*self.engine.unfinished(), *self.remote.abandon()])
+        self._threads.join("receive-", until=deadline - reserve_s / 4)
         self.sender.close(deadline - reserve_s / 5)
-        self._join("sender", until=deadline)
+        self._threads.join("sender", until=deadline)
         self.heartbeat.close()
         self.endpoint.close()
-        self._join("heartbeat", until=max(deadline, time.monotonic() + 0.1))
+        self._threads.join("", until=max(deadline, time.monotonic() + 0.1))
         self._report("worker stopped", always=True)
 
     def _release(self, several: Sequence[Held]) -> None:
         for held in several:
-            self._decide(held, Outcome.RELEASE)
+            if held.outcome is Outcome.OPEN:
+                self._decide(held, Outcome.RELEASE)
 
     def _can_finish(self, left_s: float) -> bool:
         if self._fatal is not None:
             return False
         counts = self.context.counters.read()
         rate = counts["tokens"] / counts["embed_s"] if counts["embed_s"] else float("inf")
-        return self.engine.tokens_left <= max(rate, 1.0) * left_s
-
-    def _receivers(self) -> list[str]:
-        return [name for name in self._threads if name.startswith("receive-")]
-
-    def _join(self, *names: str, until: float) -> None:
-        for name in names:
-            if name in self._threads:
-                self._threads[name].join(max(until - time.monotonic(), 0.0))
+        return self.engine.tokens_left <= max(rate * self.streams, 1.0) * left_s
 
     def _decide(self, held: Held, outcome: Outcome, error: Exception | None = None) -> None:
         held.outcome, held.error = outcome, error
