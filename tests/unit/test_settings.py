@@ -12,6 +12,7 @@ import pytest
 from embedpipe.settings import (
     ApiSettings,
     ChunkSettings,
+    EmbedQueueSettings,
     EmbedSettings,
     MaintenanceSettings,
     Settings,
@@ -152,3 +153,18 @@ def test_the_template_puts_no_secret_into_the_environment(stack: Stack, reader: 
 def test_every_pooled_function_keeps_few_connections(stack: Stack) -> None:
     for reader in ("api", "chunk", "store", "maintenance"):
         assert int(variables(stack, reader)["PGVECTOR_POOL_MAX_SIZE"]) <= 2
+
+
+@pytest.mark.parametrize("reader", ["chunk", "embed", "maintenance"])
+def test_a_lane_without_a_queue_of_its_own_is_left_to_the_normal_one(
+    stack: Stack, reader: str
+) -> None:
+    environment = {name: stack.text(value) for name, value in variables(stack, reader).items()}
+    lanes = {"high": "EMBED_HIGH_QUEUE_URL", "normal": "EMBED_QUEUE_URL"}
+    settings = READERS[reader].from_environment(environment | {"EMBED_LOW_QUEUE_URL": ""})
+
+    assert isinstance(settings, EmbedQueueSettings)
+    urls = settings.embed_queue_urls()
+
+    assert urls == {lane: environment[variable] for lane, variable in lanes.items()}
+    assert list(urls) == ["high", "normal"]

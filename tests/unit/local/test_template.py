@@ -129,6 +129,14 @@ def test_the_project_s_own_template_has_what_the_local_cloud_plays() -> None:
     assert {"ChunkQueue", "ChunkDlq", "EmbedQueue", "EmbedDlq", "StoreQueue", "StoreDlq"} <= set(
         template.queues
     )
+    lanes = ("EmbedHighQueue", "EmbedQueue", "EmbedLowQueue")
+    assert [template.queues[lane].name for lane in lanes] == [
+        "embedpipe-embed-high",
+        "embedpipe-embed",
+        "embedpipe-embed-low",
+    ]
+    allowed = json.loads(template.queue_attributes("EmbedDlq")["RedriveAllowPolicy"])
+    assert allowed["sourceQueueArns"] == [template.queues[lane].arn for lane in lanes]
     assert functions["chunk"].event_sources[0].queue == "ChunkQueue"
     assert functions["store"].event_sources[0].reports_failures
     assert functions["maintenance"].schedules
