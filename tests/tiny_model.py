@@ -21,6 +21,11 @@ MODEL_ID = "tiny"
 DIMENSIONS = 8
 MAX_TOKENS = 16
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", *".,!?", "queue", "##s"]
+MODULES = [
+    {"type": "x.Transformer", "path": ""},
+    {"type": "x.Pooling", "path": "1_Pooling"},
+    {"type": "x.Normalize", "path": "2_Normalize"},
+]
 CONFIG = {
     "model_type": "bert",
     "hidden_act": "gelu",
@@ -85,7 +90,7 @@ def tiny_wheel(folder: Path, **replaced: str | bytes) -> tuple[Path, Source]:
         "model.safetensors": save(tiny_weights()),
         "tokenizer.json": tiny_tokenizer_json(),
         "config.json": json.dumps(CONFIG),
-        "modules.json": json.dumps([{"type": "x.Transformer"}, {"type": "x.Normalize"}]),
+        "modules.json": json.dumps(MODULES),
         "sentence_bert_config.json": json.dumps({"max_seq_length": MAX_TOKENS}),
         "1_Pooling/config.json": json.dumps({"pooling_mode_mean_tokens": True}),
     }

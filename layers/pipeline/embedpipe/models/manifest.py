@@ -182,15 +182,21 @@ class Manifest(_Strict):
     def parse(cls, text: str) -> Manifest:
         """Read a manifest. Raises ModelFilesError, naming the fields at fault."""
         try:
-            return cls.model_validate(yaml.safe_load(text))
+            return cls.validated(yaml.safe_load(text))
         except yaml.YAMLError:
             raise ModelFilesError(f"{MANIFEST} is not YAML") from None
+
+    @classmethod
+    def validated(cls, values: object) -> Manifest:
+        """Make a manifest. Raises ModelFilesError, naming the fields at fault."""
+        try:
+            return cls.model_validate(values)
         except ValidationError as exc:
             raise ModelFilesError(f"{MANIFEST}: {problems_of(exc)}") from None
 
     def dump(self) -> str:
         """Give the text of the file; equal manifests give equal bytes."""
-        values = self.model_dump()
+        values = self.model_dump(mode="json")
         # Left out where they say nothing: an older worker then reads the file as well.
         for name in ("matryoshka_dimensions", "variants"):
             if not values[name]:

