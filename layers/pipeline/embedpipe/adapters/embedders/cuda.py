@@ -58,12 +58,21 @@ def driver() -> Driver:
     )
 
 
-def free_bytes() -> int | None:
-    """Give the free memory of the first device, None if it cannot be asked."""
+def device_name() -> str:
+    """Give the name of the first device, nothing where there is none."""
     try:
-        return driver().devices[0].free_bytes
+        return driver().devices[0].name
     except DriverError:
-        return None
+        return ""
+
+
+def used_bytes() -> int:
+    """Give what everybody takes on the first device, 0 if it cannot be asked."""
+    try:
+        device = driver().devices[0]
+    except DriverError:
+        return 0
+    return 0 if device.free_bytes is None else device.memory_bytes - device.free_bytes
 
 
 def preload() -> None:
