@@ -1,0 +1,102 @@
+"""One adapter each, made of settings. Drivers are imported by the part that needs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embedpipe.adapters.secrets import conninfo, secret_or
+from embedpipe.domain.lanes import NORMAL, QUEUES
+from embedpipe.domain.retry import RetryPolicy
+from embedpipe.settings import (
+    ApiSettings,
+    DatabaseSettings,
+    EmbedQueueSettings,
+    ModelSettings,
+    RetrySettings,
+)
+
+if TYPE_CHECKING:
+    from embedpipe.adapters.embed_endpoint import HttpEmbedder
+    from embedpipe.adapters.postgres import PostgresDatabase
+    from embedpipe.adapters.s3 import S3Blobs
+    from embedpipe.adapters.sqs import SqsQueue
+    from embedpipe.adapters.tokenizer import ModelsDirectory
+    from embedpipe.ports import Outbox
+
+
+def database(settings: DatabaseSettings) -> PostgresDatabase:
+    from embedpipe.adapters.postgres import PostgresDatabase
+
+    return PostgresDatabase(
+        lambda: conninfo(settings),
+        min_size=settings.pool_min_size,
+        max_size=settings.pool_max_size,
+        ef_search=settings.hnsw_ef_search,
+    )
+
+
+def queue(
+    stage: str,
+    url: str,
+    max_message_bytes: int,
+    blobs: S3Blobs | None = None,
+    dlq_url: str | None = None,
+) -> SqsQueue:
+    from embedpipe.adapters.aws import client
+    from embedpipe.adapters.sqs import SqsQueue
+
+    return SqsQueue(
+        lambda: client("sqs"),
+        url,
+        stage=stage,
+        dlq_url=dlq_url,
+        max_message_bytes=max_message_bytes,
+        blobs=blobs,
+    )
+
+
+def embed_queues(
+    settings: EmbedQueueSettings, blobs: S3Blobs, dlq_url: str | None = None
+) -> dict[str, SqsQueue]:
+    """Give the embed queues by lane."""
+    return {
+        lane: queue("embed", url, settings.max_message_bytes, blobs, dlq_url)
+        for lane, url in settings.embed_queue_urls().items()
+    }
+
+
+def embed_outboxes(settings: EmbedQueueSettings, blobs: S3Blobs) -> dict[str, Outbox]:
+    """Give the embed queue of every lane by its name in the outbox."""
+    queues = embed_queues(settings, blobs)
+    return {name: queues.get(lane, queues[NORMAL]) for lane, name in QUEUES.items()}
+
+
+def blobs(bucket: str) -> S3Blobs:
+    from embedpipe.adapters.aws import client
+    from embedpipe.adapters.s3 import S3Blobs
+
+    return S3Blobs(lambda: client("s3"), bucket)
+
+
+def models(settings: ModelSettings) -> ModelsDirectory:
+    from embedpipe.adapters.tokenizer import ModelsDirectory
+
+    return ModelsDirectory(settings.models_dir, uri=settings.models_uri)
+
+
+def embedder(settings: ApiSettings) -> HttpEmbedder | None:
+    if settings.query_embedder_url is None:
+        return None
+    from embedpipe.adapters.embed_endpoint import HttpEmbedder
+
+    token = secret_or(settings.query_embedder_token, settings.query_embedder_secret_arn)
+    return HttpEmbedder(
+        settings.query_embedder_url,
+        token=token.get_secret_value() if token else None,
+        timeout_s=settings.query_timeout_s,
+        work_timeout_s=settings.sync_timeout_s,
+    )
+
+
+def policy(settings: RetrySettings) -> RetryPolicy:
+    return RetryPolicy(settings.max_retries, settings.backoff_base_s, settings.backoff_cap_s)

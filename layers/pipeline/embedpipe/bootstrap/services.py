@@ -1,0 +1,57 @@
+"""What each function works with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from embedpipe.domain.retry import RetryPolicy
+from embedpipe.ports import Blobs, Database, Embedders, Inbox, Models, Outbox
+from embedpipe.settings import ChunkSettings, EmbedSettings, MaintenanceSettings, StoreSettings
+
+
+@dataclass(frozen=True)
+class ChunkServices:
+    """What `functions/chunk` works with."""
+
+    database: Database
+    inbox: Inbox
+    embed_queues: Mapping[str, Outbox]
+    blobs: Blobs
+    models: Models
+    policy: RetryPolicy
+    settings: ChunkSettings
+
+
+@dataclass(frozen=True)
+class EmbedServices:
+    """What `functions/embed_gpu` works with."""
+
+    database: Database
+    inboxes: Mapping[str, Inbox]
+    store_queue: Outbox
+    blobs: Blobs
+    models: Models
+    embedders: Embedders
+    policy: RetryPolicy
+    settings: EmbedSettings
+
+
+@dataclass(frozen=True)
+class StoreServices:
+    """What `functions/store` works with."""
+
+    database: Database
+    inbox: Inbox
+    blobs: Blobs
+    policy: RetryPolicy
+    settings: StoreSettings
+
+
+@dataclass(frozen=True)
+class MaintenanceServices:
+    """What `functions/maintenance` works with."""
+
+    database: Database
+    queues: dict[str, Outbox]
+    settings: MaintenanceSettings
