@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
-from embedpipe.adapters.memory import FakeEmbedder, FakeTokenizer
+from embedpipe.adapters.memory import FakeEmbedder, FakeEmbedders, FakeModels, FakeTokenizer
+from embedpipe.adapters.memory.models import fake_model
 from embedpipe.domain.jobs import JobRef, JobStatus
 from embedpipe.errors import EmbedderUnavailableError
+from embedpipe.ports.models import Tuning
 
 from tests.unit.worker.bench import Bench, some_settings, token, vectors_of
 
@@ -274,3 +277,41 @@ def test_what_is_not_ours_is_settled_as_a_passing_failure() -> None:
     assert bench.counts["retried"] == 1
     assert len(bench.queue.peek()) == 1
     assert "ZeroDivisionError" in bench.log.getvalue()
+
+
+def test_it_works_in_as_many_streams_as_were_measured_best_unless_told() -> None:
+    tuned = FakeEmbedder(tuning=Tuning(max_batch_tokens=4096, streams=3))
+    measured, told = (
+        Bench(embedder=tuned),
+        Bench(embedder=tuned, settings=some_settings(EMBED_STREAMS=2, EMBED_MAX_BATCH_TOKENS=64)),
+    )
+    for bench in (measured, told):
+        bench.worker.prepare()
+        bench.worker.endpoint.close()
+
+    said = [bench.worker.status()[1] for bench in (measured, told)]
+
+    assert [one["streams"] for one in said] == [3, 2]
+    [[first], [second]] = [cast("list[dict[str, Any]]", one["models"]) for one in said]
+    assert (first["model_id"], first["max_batch_tokens"]) == (tuned.model.model_id, 4096)
+    assert second["max_batch_tokens"] == 64
+
+
+def test_it_does_not_start_with_a_model_that_computes_nothing_and_says_why() -> None:
+    bench = Bench(embedder=FakeEmbedder(poison_ids=range(40_000)))
+
+    with pytest.raises(RuntimeError, match="does not like"):
+        bench.worker.prepare()
+
+
+def test_where_only_providers_compute_there_is_nothing_to_warm_up() -> None:
+    remote = replace(fake_model("remote"), provider="openai")
+    bench = Bench(
+        settings=some_settings(DEFAULT_MODEL_ID="remote"),
+        overrides={"models": FakeModels(remote), "embedders": FakeEmbedders()},
+    )
+
+    bench.worker.prepare()
+
+    bench.worker.endpoint.close()
+    assert bench.worker.status()[1]["model_id"] == "remote"

@@ -66,9 +66,9 @@ class Turns(Generic[Key]):
         self._now = max(self._now, self._had[key])
         return key
 
-    def next_to_reserve(self, among: Collection[Key]) -> Key:
-        """Give for whom to set aside more, of some who wait."""
-        return min(among, key=lambda key: self._had[key] + self._reserved[key])
+    def standing(self, key: Key) -> float:
+        """Say how much somebody who waits had or is to have: the least is set aside for next."""
+        return self._had[key] + self._reserved[key]
 
     def _weight(self, key: Key) -> float:
         return self._weights.get(key, 1.0)

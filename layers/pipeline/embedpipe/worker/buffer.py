@@ -131,12 +131,12 @@ class Buffer:
         return []
 
     def _next_together(self) -> list[Chunk] | None:
-        while (flow := self._flows.next_to_plan(_may_plan)) is not None:
+        for flow in self._flows.to_plan(_may_plan):
             self._plan(flow)
-        flow = self._flows.next(lambda flow: flow.waiting > 0)
-        if flow is None:
+        due = self._flows.next(lambda flow: flow.waiting > 0)
+        if due is None:
             return None
-        first = flow.oldest()
+        first = due.oldest()
         chunks = first.message.packing.batch(first)
         tokens: defaultdict[Flow, int] = defaultdict(int)
         for chunk in chunks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heapreplace
 from typing import TYPE_CHECKING
 
 from embedpipe.domain.fairness import Turns
@@ -122,12 +123,29 @@ class Flows:
         lane = self._lanes.next(found)
         return self._flows[lane][self._tenants[lane].next(found[lane])]
 
-    def next_to_plan(self, wanted: Callable[[Flow], bool]) -> Flow | None:
-        """Give the flow for which more is to be planned, of those wanted."""
-        if not (found := self._found(wanted)):
-            return None
-        lane = self._lanes.next_to_reserve(found)
-        return self._flows[lane][self._tenants[lane].next_to_reserve(found[lane])]
+    def to_plan(self, wanted: Callable[[Flow], bool]) -> Iterator[Flow]:
+        """Give the flows for which more is to be planned, in their turn, while they are wanted.
+
+        More is planned of each before the next is asked for.
+        """
+        queues = {
+            lane: [(self._standing(lane, tenant), tenant) for tenant in tenants]
+            for lane, tenants in self._found(wanted).items()
+        }
+        for queue in queues.values():
+            heapify(queue)
+        while queues:
+            lane = min(queues, key=self._lanes.standing)
+            flow = self._flows[lane][queues[lane][0][1]]
+            if wanted(flow):
+                yield flow
+            if wanted(flow):
+                standing = self._standing(lane, flow.tenant)
+                heapreplace(queues[lane], (standing, flow.tenant))
+            else:
+                heappop(queues[lane])
+            if not queues[lane]:
+                del queues[lane]
 
     def plan(self, flow: Flow, tokens: int) -> None:
         """Note that so much was planned, or if negative, taken away again."""
@@ -151,6 +169,9 @@ class Flows:
         if not flows:
             del self._flows[flow.lane]
             self._lanes.leave(flow.lane)
+
+    def _standing(self, lane: str, tenant: str) -> float:
+        return self._tenants[lane].standing(tenant)
 
     def _found(self, wanted: Callable[[Flow], bool]) -> dict[str, list[str]]:
         found = {

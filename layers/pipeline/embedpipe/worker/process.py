@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -29,6 +30,8 @@ def run_process(worker: Worker) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    # What is loaded by now stays: looking for garbage in it would stop all threads for long.
+    gc.freeze()
     status = worker.run()
     if worker.is_stuck:
         logging.shutdown()
