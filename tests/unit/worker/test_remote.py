@@ -528,6 +528,24 @@ def test_a_stop_finishes_requests_under_way_and_gives_back_what_waits(
     assert not remote.put(_held(bench, waiting))
 
 
+def test_a_stop_does_not_wait_for_a_provider_that_is_out(embedder: FakeRemoteEmbedder) -> None:
+    bench = RemoteBench(embedder)
+    embedder.outage = ProviderRefusedError()
+    remote = started(bench)
+    bench.submit("one")
+    bench.worker.receive()
+    until = monotonic() + 5
+    while bench.breaker.state is BreakerState.CLOSED and monotonic() < until:
+        Event().wait(0.01)
+
+    given_back = remote.close()
+
+    assert remote.join(1)
+    bench.worker.sender.step()
+    assert len(given_back) + bench.queue.depth == 1
+    assert remote.abandon() == []
+
+
 def test_what_hangs_at_the_stop_is_abandoned_and_its_late_answer_dropped(
     embedder: FakeRemoteEmbedder,
 ) -> None:

@@ -14,7 +14,7 @@ from aws_lambda_powertools import Logger
 from embedpipe import telemetry
 from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
-from embedpipe.ports import Embedders, Inbox, Jobs, Models, Outbox, RemoteEmbedders
+from embedpipe.ports import Breakers, Embedders, Inbox, Jobs, Models, Outbox, RemoteEmbedders
 from embedpipe.settings import EmbedSettings
 from embedpipe.worker.buffer import Buffer
 from embedpipe.worker.counters import Counters
@@ -33,6 +33,8 @@ class Ports:
         The embed queues by lane: `normal`, and `high` and `low` where there are such queues.
     embedders, remotes
         Who computes, here and at providers; without `remotes`, messages of theirs wait.
+    breakers
+        When a provider is not to be asked; without them each worker finds out for itself.
     models
         What identifies each model, and its tokenizer.
     resolve
@@ -51,7 +53,7 @@ class Ports:
     resolve: Callable[[str], str] = str
     named_job: Callable[[str], JobRef | None] = lambda _: None
     remotes: RemoteEmbedders | None = None
-    breakers: Any = None
+    breakers: Breakers | None = None
     cache: Any = None
 
 

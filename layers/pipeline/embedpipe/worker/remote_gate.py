@@ -69,6 +69,7 @@ class Gate:
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._seconds = seconds
         self._known: dict[str, _Known] = {}
+        self._failing_since: dict[str, float] = {}
         self._away_until = float("-inf")
         self._lock = Lock()
 
@@ -99,8 +100,8 @@ class Gate:
 
     def open_s(self, provider: str) -> float:
         """Say how long the provider has been failing, as far as is known here."""
-        known = self._known.get(provider)
-        return known.permission.open_s + self._seconds() - known.at if known else 0.0
+        now = self._seconds()
+        return now - self._failing_since.get(provider, now)
 
     def _permission(self, provider: str) -> Permission:
         if self._breakers is None:
@@ -118,8 +119,13 @@ class Gate:
                 now = self._seconds()
                 self._away_until = now + _AWAY_S
                 return self._last_known(known, now)
+            now = self._seconds()
             if not permission.is_probe:
-                self._known[provider] = _Known(permission, self._seconds())
+                self._known[provider] = _Known(permission, now)
+            if permission.is_allowed and not permission.is_probe:
+                self._failing_since.pop(provider, None)
+            else:
+                self._failing_since[provider] = now - permission.open_s
             return permission
 
     def _last_known(self, known: _Known | None, now: float) -> Permission:

@@ -228,13 +228,15 @@ class RemoteQueue:
             self._urgent.clear()
             self._changed.notify_all()
             now = self._seconds()
-            return self._end(
-                [
-                    work
-                    for work in self._works()
-                    if not work.under_way and not (work.is_begun and work.line.paused_until <= now)
-                ]
-            )
+            given = [
+                work
+                for work in self._works()
+                if not work.under_way and not (work.is_begun and work.line.paused_until <= now)
+            ]
+            for line in self._lines.values():
+                # Nothing there is to be waited for any more.
+                line.paused_until = -math.inf
+            return self._end(given)
 
     def take_back(self, works: Sequence[Work] | None = None) -> list[Work]:
         """End messages, all where none are named; what still comes for them is dropped."""
