@@ -213,3 +213,64 @@ def test_vectors_are_kept_as_they_came(database: Database) -> None:
     [hit] = database.vectors.search("acme", "default", a_vector(3))
 
     assert hit.score == pytest.approx(1.0, abs=1e-6)
+
+
+# -------------------------------------------------------------------------------- of one version
+
+
+def _stored(database: Database, job: Any, **options: Any) -> Any:
+    ref = job.ref
+    return database.vectors.of_version(
+        ref.tenant_id, ref.collection, ref.document_id, ref.version, **options
+    )
+
+
+def test_the_vectors_of_a_version_come_in_the_order_of_its_chunks(database: Database) -> None:
+    job = a_stored_job(database, chunks=12, size=5)
+    a_stored_job(database, chunks=2, document_id="another")
+
+    page = _stored(database, job)
+
+    assert [one.chunk_index for one in page.items] == list(range(12))
+    assert packed([one.vector for one in page.items]) == packed([a_vector(n) for n in range(12)])
+    assert page.cursor is None
+
+
+def test_they_come_in_pages(database: Database) -> None:
+    job = a_stored_job(database, chunks=5)
+    indexes, cursor = [], None
+
+    for _ in range(3):
+        page = _stored(database, job, limit=2, cursor=cursor)
+        indexes.append([one.chunk_index for one in page.items])
+        cursor = page.cursor
+
+    assert indexes == [[0, 1], [2, 3], [4]]
+    assert cursor is None
+
+
+def test_what_a_newer_version_replaced_has_no_vectors(database: Database) -> None:
+    old = a_stored_job(database, chunks=2)
+    a_stored_job(database, chunks=3)
+
+    assert _stored(database, old).items == []
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "WyJqb2JzIiwiMSJd", "WyJjaHVua3MiLCItMSJd"])
+def test_a_cursor_of_another_listing_is_refused(database: Database, cursor: str) -> None:
+    job = a_stored_job(database)
+
+    with pytest.raises(InvalidInputError) as raised:
+        _stored(database, job, cursor=cursor)
+
+    assert raised.value.code == "INVALID_CURSOR"
+
+
+def test_another_tenants_vectors_are_not_there(database: Database) -> None:
+    job = a_stored_job(database)
+
+    page = database.vectors.of_version("globex", "default", job.ref.document_id, job.ref.version)
+
+    assert page.items == []
+    with pytest.raises(NotFoundError):
+        database.vectors.of_version("globex", "nowhere", job.ref.document_id, 1)

@@ -25,6 +25,7 @@ OTHERS: dict[tuple[str, str], str | None] = {
     ("GET", "/embeddings/jobs"): None,
     ("GET", "/embeddings/jobs/{job_id}"): "JOB_NOT_FOUND",
     ("DELETE", "/embeddings/jobs/{job_id}"): "JOB_NOT_FOUND",
+    ("GET", "/embeddings/jobs/{job_id}/embeddings"): "JOB_NOT_FOUND",
     ("POST", "/vector_stores/{collection}/search"): "COLLECTION_NOT_FOUND",
     ("POST", "/collections"): None,
     ("GET", "/collections"): None,

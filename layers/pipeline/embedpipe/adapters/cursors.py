@@ -63,3 +63,16 @@ def decode_job_cursor(cursor: str) -> tuple[datetime, str]:
     if moment.tzinfo is None:
         raise _invalid()
     return moment, job
+
+
+def encode_chunk_cursor(chunk_index: int) -> str:
+    """Give the cursor after a chunk of a version."""
+    return encode_cursor("chunks", [str(chunk_index)])
+
+
+def decode_chunk_cursor(cursor: str) -> int:
+    """Read a cursor of `encode_chunk_cursor`. Raises InvalidInputError (INVALID_CURSOR)."""
+    [index] = decode_cursor("chunks", cursor, 1)
+    if not (index.isascii() and index.isdigit() and len(index) < 10):
+        raise _invalid()
+    return int(index)

@@ -180,6 +180,15 @@ class EmbeddingsAnswer(Answer):
     usage: Usage
 
 
+class EmbeddingsPage(Answer):
+    """Vectors of a job's inputs or chunks; `cursor` gives the next page."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    cursor: str | None
+
+
 class ModelAnswer(Answer):
     """A model; `loaded` is null while no embed worker answers."""
 

@@ -9,6 +9,8 @@ from pydantic import PlainValidator, WithJsonSchema
 from embedpipe.errors import InvalidInputError
 
 MAX_INPUTS = 2048
+#: What a job takes of texts; token arrays are never a job's.
+MAX_BATCH_TEXTS = 50_000
 MAX_TOKEN_ID = 2**31 - 1
 
 _TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
@@ -19,11 +21,11 @@ _TOKENS: dict[str, Any] = {
 }
 
 
-def _several(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items, "minItems": 1, "maxItems": MAX_INPUTS}
+def _several(items: dict[str, Any], most: int) -> dict[str, Any]:
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": most}
 
 
-_TEXTS, _TOKEN_ARRAYS = _several(_TEXT), _several(_TOKENS)
+_TEXTS, _TOKEN_ARRAYS = _several(_TEXT, MAX_INPUTS), _several(_TOKENS, MAX_INPUTS)
 
 
 def check_input(value: Any) -> list[str] | list[list[int]]:
@@ -36,18 +38,23 @@ def check_input(value: Any) -> list[str] | list[list[int]]:
     """
     if isinstance(value, list) and value and _is_id(value[0]):
         value = [value]
-    return check_inputs([value] if isinstance(value, str) else value, "input")
+    return _checked([value] if isinstance(value, str) else value, "input", MAX_INPUTS)
 
 
-def check_inputs(value: Any, field: str = "inputs") -> list[str] | list[list[int]]:
-    """Check a list of texts or of token arrays. Raises as `check_input` does."""
+def check_batch(value: Any) -> list[str] | list[list[int]]:
+    """Check a list of texts, longer ones too, or of token arrays. Raises as `check_input` does."""
+    is_texts = isinstance(value, list) and bool(value) and isinstance(value[0], str)
+    return _checked(value, "inputs", MAX_BATCH_TEXTS if is_texts else MAX_INPUTS)
+
+
+def _checked(value: Any, field: str, most: int) -> list[str] | list[list[int]]:
     if not isinstance(value, list):
         raise _wrong_type(field)
     if not value:
         raise InvalidInputError("There is nothing to embed.", code="EMPTY_INPUT", field=field)
-    if len(value) > MAX_INPUTS:
+    if len(value) > most:
         raise InvalidInputError(
-            f"{len(value)} inputs; at most {MAX_INPUTS} are taken.",
+            f"{len(value)} inputs; at most {most} are taken.",
             code="TOO_MANY_INPUTS",
             field=field,
         )
@@ -100,8 +107,11 @@ Input = Annotated[
 ]
 Inputs = Annotated[
     list[str] | list[list[int]],
-    PlainValidator(check_inputs),
+    PlainValidator(check_batch),
     WithJsonSchema(
-        {"oneOf": [_TEXTS, _TOKEN_ARRAYS], "description": "Texts or token arrays, never both."}
+        {
+            "oneOf": [_several(_TEXT, MAX_BATCH_TEXTS), _TOKEN_ARRAYS],
+            "description": "Texts or token arrays, never both.",
+        }
     ),
 ]

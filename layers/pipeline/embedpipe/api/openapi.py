@@ -135,8 +135,11 @@ def _responses(operation: Operation, refs: Any) -> dict[str, Any]:
         success["content"] = {operation.media_type: {}}
     responses = {str(operation.status.value): success}
     for status, answer in operation.also.items():
-        content = {JSON: {"schema": refs[answer, "serialization"]}}
-        responses[str(status.value)] = success | {"description": status.phrase, "content": content}
+        responses[str(status.value)] = {
+            "description": status.phrase,
+            "headers": _headers(*_EVERY_ANSWER, *operation.also_headers),
+            "content": {JSON: {"schema": refs[answer, "serialization"]}},
+        }
     for status in sorted(_error_statuses(operation)):
         responses[str(status.value)] = {"$ref": f"#/components/responses/{status.name}"}
     if operation.answer is Readiness:

@@ -65,7 +65,7 @@ class Operation:
         Below `/api/v1`, with `{name}` for path parameters, which are keyword arguments of
         `handler`; a body comes as `body`, query parameters as `query`.
     also
-        Statuses of success beside `status`, each with what it answers.
+        Statuses of success beside `status`, each with what it answers; `also_headers` are theirs.
     errors
         Statuses that it may answer beyond those that follow from the rest.
     is_public
@@ -90,6 +90,7 @@ class Operation:
     also: Mapping[HTTPStatus, type[BaseModel]] = field(default_factory=dict)
     errors: tuple[HTTPStatus, ...] = ()
     headers: tuple[str, ...] = ()
+    also_headers: tuple[str, ...] = ()
     is_public: bool = False
     is_for_admins: bool = False
     is_idempotent_by_key: bool = False

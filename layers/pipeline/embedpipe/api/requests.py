@@ -12,6 +12,7 @@ from embedpipe.api.fields import (
     Content,
     Cursor,
     Dimensions,
+    DimensionsParameter,
     DocumentId,
     EfSearch,
     Flag,
@@ -144,6 +145,11 @@ class BatchEmbeddingsRequest(Shape):
     model: ModelId
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Dimensions | None = None
+    collection: CollectionName | None = Field(
+        default=None,
+        description="Where a job of them keeps its vectors, a collection of this model; `default` "
+        "if left out.",
+    )
 
 
 class WarmUpRequest(Shape):
@@ -169,6 +175,13 @@ class JobsQuery(PageQuery):
 
     status: StatusName | None = None
     collection: CollectionName | None = None
+
+
+class EmbeddingsQuery(PageQuery):
+    """Which vectors of a job, and in which form."""
+
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: DimensionsParameter | None = None
 
 
 class DocumentsQuery(PageQuery):

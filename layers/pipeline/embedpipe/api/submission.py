@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from http import HTTPStatus
 
 from embedpipe.api.answers import Accepted
@@ -20,15 +21,10 @@ _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 def submitted(call: Call, body: DocumentRequest, collection: str, document_id: str | None) -> Reply:
     """Submit a document and answer 202 with the job's place."""
-    settings = call.services.settings
-    if len(body.content.encode()) > settings.max_content_bytes:
-        raise TooLargeError(
-            f"The content is larger than {settings.max_content_bytes} bytes in UTF-8.",
-            code="CONTENT_TOO_LARGE",
-            field="content",
-        )
-    check_metadata(body.metadata, "metadata", settings.max_metadata_bytes)
-    result = submit(
+    check_content(call, body.content, "content")
+    check_metadata(body.metadata, "metadata", call.services.settings.max_metadata_bytes)
+    return admitted(
+        call,
         Submission(
             collection=collection,
             content=body.content,
@@ -37,9 +33,26 @@ def submitted(call: Call, body: DocumentRequest, collection: str, document_id: s
             metadata=body.metadata,
             chunking=_chunking(body),
             priority=body.priority,
-            idempotency_key=_idempotency_key(call),
-            traceparent=call.traceparent,
         ),
+    )
+
+
+def check_content(call: Call, content: str, field: str) -> None:
+    """Raise TooLargeError (CONTENT_TOO_LARGE) for more than a document may have."""
+    most = call.services.settings.max_content_bytes
+    if len(content.encode()) > most:
+        raise TooLargeError(
+            f"The content is larger than {most} bytes in UTF-8.",
+            code="CONTENT_TOO_LARGE",
+            field=field,
+        )
+
+
+def admitted(call: Call, submission: Submission) -> Reply:
+    """Admit a document, the key and the trace of the call with it, and answer 202."""
+    settings = call.services.settings
+    result = submit(
+        replace(submission, idempotency_key=_idempotency_key(call), traceparent=call.traceparent),
         tenant_id=call.tenant_id,
         database=call.services.database,
         blobs=call.services.blobs,

@@ -3,6 +3,7 @@
 from embedpipe.ports.breakers import Breakers
 from embedpipe.ports.catalogue import (
     ApiKeys,
+    ChunkVector,
     Collection,
     Collections,
     CollectionStatistics,
@@ -37,6 +38,7 @@ __all__ = [
     "ApiKeys",
     "Blobs",
     "Breakers",
+    "ChunkVector",
     "Collection",
     "CollectionStatistics",
     "Collections",

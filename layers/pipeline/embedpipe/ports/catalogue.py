@@ -136,8 +136,39 @@ class Hit:
     metadata: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class ChunkVector:
+    """The vector of a chunk, of unit length."""
+
+    chunk_index: int
+    vector: Sequence[float]
+
+
 class Vectors(Protocol):
-    """Search over the visible versions."""
+    """Vectors: search over the visible versions, and those of one version."""
+
+    def of_version(
+        self,
+        tenant_id: str,
+        collection: str,
+        document_id: str,
+        version: int,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[ChunkVector]:
+        """List the vectors of a version's chunks, of the collection's model, by chunk index.
+
+        Nothing where there is no such version or it was removed.
+
+        Raises
+        ------
+        NotFoundError
+            COLLECTION_NOT_FOUND.
+        InvalidInputError
+            INVALID_CURSOR.
+        """
+        ...
 
     def search(
         self,

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 
 from embedpipe.domain.chunking import Piece, split
+from embedpipe.domain.inputs import INPUTS_TYPE
+from embedpipe.domain.inputs import pieces as pieces_of_inputs
 from embedpipe.domain.jobs import Source
 from embedpipe.domain.lanes import QUEUES, lane_of
 from embedpipe.domain.tokens import pack
@@ -74,19 +76,14 @@ def chunk(
     ModelUnavailableError
         The model is not there, or its files are damaged.
     PermanentError
-        UNCHUNKABLE, TOO_MANY_CHUNKS: see `domain.chunking.split`.
+        UNCHUNKABLE, TOO_MANY_CHUNKS, INPUT_TOO_LONG: see `domain.chunking.split` and
+        `domain.inputs.pieces`.
     """
     source = jobs.begin_chunking(message.ref)
     if source is None:
         return []
     model, tokenizer = _model(source, models)
-    pieces = split(
-        _content(source, blobs),
-        tokenizer=tokenizer,
-        chunking=source.chunking,
-        content_type=source.content_type,
-        max_chunks=MAX_CHUNKS,
-    )
+    pieces = _pieces(source, _content(source, blobs), model, tokenizer)
     most_bytes = min(max_message_bytes, _MOST_BODY_BYTES)
     queue = QUEUES[lane_of(source.priority)]
     batches: list[NewBatch] = []
@@ -127,6 +124,23 @@ def _content(source: Source, blobs: Blobs) -> str:
     if hashlib.sha256(data).hexdigest() != source.content_sha256:
         raise ContentLostError("the content does not match its digest")
     return text
+
+
+def _pieces(source: Source, content: str, model: ModelInfo, tokenizer: Tokenizer) -> list[Piece]:
+    if source.content_type == INPUTS_TYPE:
+        return pieces_of_inputs(
+            content,
+            tokenizer=tokenizer,
+            checks_length=model.has_tokenizer,
+            max_chunks=MAX_CHUNKS,
+        )
+    return split(
+        content,
+        tokenizer=tokenizer,
+        chunking=source.chunking,
+        content_type=source.content_type,
+        max_chunks=MAX_CHUNKS,
+    )
 
 
 def _new_chunk(piece: Piece, model: ModelInfo) -> NewChunk:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from threading import Lock
+from collections.abc import Sequence
 
+from embedpipe.domain.inputs import LONG_CHARACTERS, TOKENS_OF_A_CUT, tokenized
 from embedpipe.errors import InvalidInputError, RejectedInputsError
 from embedpipe.ports import ModelInfo, Tokenizer
 from embedpipe.ports.models import Kind
 from embedpipe.stages.embed import encode_query
-
-# The tokenizer holds some 600 bytes per token of what it works on.
-_GROUP_CHARACTERS = 131_072
-# Texts longer than that are most likely too long for any model, and take the memory to find out:
-# one at a time in the whole process.
-_LONG_CHARACTERS = 32_768
-_long_texts = Lock()
 
 Ids = Sequence[int]
 
@@ -41,14 +34,14 @@ def encode(inputs: Sequence[str] | Sequence[Ids], *, kind: Kind, tokenizer: Toke
     elif kind == "query":
         encoded = [_query(text, tokenizer) for text in texts]
     else:
-        encoded = _tokenized(texts, tokenizer.model.document_prefix, tokenizer)
+        encoded = tokenized(texts, tokenizer.model.document_prefix, tokenizer)
     check_lengths([len(ids) for ids in encoded], tokenizer.model)
     return encoded
 
 
-def count(texts: Sequence[str], tokenizer: Tokenizer) -> list[int]:
-    """Give the tokens of texts that somebody else will compute, special ones included."""
-    return [len(ids) for ids in _tokenized(texts, "", tokenizer)]
+def count(texts: Sequence[str], kind: Kind, tokenizer: Tokenizer) -> list[int]:
+    """Give the tokens of texts that somebody else will compute, prefix and special ones too."""
+    return [len(ids) for ids in tokenized(texts, _prefix(kind, tokenizer.model), tokenizer)]
 
 
 def check_lengths(lengths: Sequence[int], model: ModelInfo) -> None:
@@ -67,40 +60,14 @@ def check_lengths(lengths: Sequence[int], model: ModelInfo) -> None:
         )
 
 
-def _tokenized(texts: Sequence[str], prefix: str, tokenizer: Tokenizer) -> list[Ids]:
-    encoded: list[Ids] = []
-    for group in _groups(texts):
-        prefixed = [prefix + text for text in group]
-        if len(prefixed[0]) > _LONG_CHARACTERS:
-            with _long_texts:
-                encoded += tokenizer.encode(prefixed)
-        else:
-            encoded += tokenizer.encode(prefixed)
-    return encoded
-
-
-def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Part texts, in order, so that little is tokenized at once; a long one stands alone."""
-    group: list[str] = []
-    characters = 0
-    for text in texts:
-        if group and (
-            characters + len(text) > _GROUP_CHARACTERS
-            or max(len(text), len(group[0])) > _LONG_CHARACTERS
-        ):
-            yield group
-            group, characters = [], 0
-        group.append(text)
-        characters += len(text)
-    if group:
-        yield group
-
-
 def _query(text: str, tokenizer: Tokenizer) -> Ids:
-    if len(text) <= _LONG_CHARACTERS:
-        return encode_query(text, tokenizer)
-    with _long_texts:
-        return encode_query(text, tokenizer)
+    """Cut a query; of a long one the rest is not even tokenized."""
+    end, tokens = min(len(text), LONG_CHARACTERS), 0
+    while end < len(text) and tokens <= tokenizer.model.max_tokens:
+        beginning = text[end - LONG_CHARACTERS : end]
+        tokens += len(tokenizer.offsets(beginning).ids) - TOKENS_OF_A_CUT
+        end += LONG_CHARACTERS
+    return encode_query(text[:end], tokenizer)
 
 
 def _completed(arrays: Sequence[Ids], kind: Kind, tokenizer: Tokenizer) -> list[Ids]:
@@ -112,10 +79,12 @@ def _completed(arrays: Sequence[Ids], kind: Kind, tokenizer: Tokenizer) -> list[
                 code="UNKNOWN_TOKEN",
                 field="input",
             )
-    model = tokenizer.model
-    prefix = model.query_prefix if kind == "query" else model.document_prefix
-    before, after = _surroundings(prefix, tokenizer)
+    before, after = _surroundings(_prefix(kind, tokenizer.model), tokenizer)
     return [[*before, *ids, *after] for ids in arrays]
+
+
+def _prefix(kind: Kind, model: ModelInfo) -> str:
+    return model.query_prefix if kind == "query" else model.document_prefix
 
 
 def _surroundings(prefix: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

@@ -163,7 +163,7 @@ class SynchronousEmbeddings:
                 code="TOKENS_NOT_TAKEN",
                 field="input",
             )
-        tokens = self._counted(texts, model)
+        tokens = self._counted(texts, asked.kind, model)
 
         def compute(rows: Sequence[int]) -> Results:
             wanted = [texts[row] for row in rows]
@@ -172,11 +172,11 @@ class SynchronousEmbeddings:
         keys = [(asked.kind, text) for text in texts]
         return self._vectors(asked, model, keys, compute), tokens
 
-    def _counted(self, texts: list[str], model: ModelInfo) -> list[int]:
+    def _counted(self, texts: list[str], kind: Kind, model: ModelInfo) -> list[int]:
         if not model.has_tokenizer:
             # Estimates refuse nothing: the provider says what is too long for it.
             return [max(1, len(text.encode()) // _BYTES_PER_TOKEN) for text in texts]
-        counts = count(texts, self._models.tokenizer(model.model_id))
+        counts = count(texts, kind, self._models.tokenizer(model.model_id))
         check_lengths(counts, model)
         return counts
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from embedpipe.adapters.cursors import decode_chunk_cursor, encode_chunk_cursor
 from embedpipe.adapters.float_rows import check_query
 from embedpipe.adapters.memory.database_rows import DocumentRow
 from embedpipe.adapters.memory.database_state import State
-from embedpipe.ports import Hit
+from embedpipe.ports import ChunkVector, Hit, Page
 
 
 def contains(value: Any, part: Any) -> bool:
@@ -62,6 +63,27 @@ class MemoryVectors:
             ]
         hits.sort(key=lambda hit: (-hit.score, hit.document_id, hit.chunk_index))
         return hits[:top_k]
+
+    def of_version(
+        self,
+        tenant_id: str,
+        collection: str,
+        document_id: str,
+        version: int,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[ChunkVector]:
+        """See `ports.Vectors.of_version`."""
+        after = -1 if cursor is None else decode_chunk_cursor(cursor)
+        with self._state.lock:
+            self._state.collection(tenant_id, collection)
+            key = (tenant_id, collection, document_id, version)
+            found = sorted(self._state.embeddings.get(key, {}).items())
+        items = [ChunkVector(index, row.embedding) for index, row in found if index > after]
+        more = len(items) > limit
+        items = items[:limit]
+        return Page(items, encode_chunk_cursor(items[-1].chunk_index) if more else None)
 
     def _hits(
         self, row: DocumentRow, vector: Sequence[float], filter: Mapping[str, Any] | None

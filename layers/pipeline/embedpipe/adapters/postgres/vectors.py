@@ -1,4 +1,4 @@
-"""Search in PostgreSQL."""
+"""Vectors in PostgreSQL: search, and those of one version."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 from pgvector import Vector
 from psycopg.types.json import Jsonb
 
+from embedpipe.adapters.cursors import decode_chunk_cursor, encode_chunk_cursor
 from embedpipe.adapters.float_rows import check_query
 from embedpipe.adapters.postgres.collections import read_collection
 from embedpipe.adapters.postgres.sessions import Sessions
-from embedpipe.ports import Hit
+from embedpipe.ports import ChunkVector, Hit, Page
 from embedpipe.sql import statement
 
 
@@ -60,3 +61,33 @@ class PostgresVectors:
         return [
             Hit(start=row.pop("start_offset"), end=row.pop("end_offset"), **row) for row in rows
         ]
+
+    def of_version(
+        self,
+        tenant_id: str,
+        collection: str,
+        document_id: str,
+        version: int,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[ChunkVector]:
+        """See `ports.Vectors.of_version`."""
+        after = -1 if cursor is None else decode_chunk_cursor(cursor)
+        with self._sessions.transaction(tenant_id) as connection:
+            held = read_collection(connection, tenant_id, collection)
+            rows = connection.execute(
+                statement("chunks", "vectors"),
+                {
+                    "tenant_id": tenant_id,
+                    "collection": collection,
+                    "document_id": document_id,
+                    "version": version,
+                    "fingerprint": held.fingerprint,
+                    "after": after,
+                    "limit": limit + 1,
+                },
+            ).fetchall()
+        items = [ChunkVector(row["chunk_index"], row["vector"]) for row in rows[:limit]]
+        more = len(rows) > limit
+        return Page(items, encode_chunk_cursor(items[-1].chunk_index) if more else None)

@@ -34,9 +34,9 @@ def reset_circuit_breaker(call: Call, provider: str) -> Reply:
     """Have a provider asked again at once."""
     has_failed = call.services.database.breakers.reset(provider)
     if not has_failed and provider not in _providers(call):
-        error = NotFoundError("There is no such provider.", code="PROVIDER_NOT_FOUND")
-        error.field = "provider"
-        raise error
+        raise NotFoundError(
+            "There is no such provider.", code="PROVIDER_NOT_FOUND", field="provider"
+        )
     return Reply(BreakerAnswer.model_validate(call.services.database.breakers.get(provider)))
 
 

@@ -41,9 +41,9 @@ def list_models(call: Call) -> Reply:
 def warm_up_model(call: Call, body: WarmUpRequest) -> Reply:
     """Load a model into the embed worker that answers; 202 while it is being loaded still."""
     if find_model(call, body.model_id, "model_id").provider != body.provider:
-        error = NotFoundError("The provider has no such model.", code="MODEL_NOT_FOUND")
-        error.field = "provider"
-        raise error
+        raise NotFoundError(
+            "The provider has no such model.", code="MODEL_NOT_FOUND", field="provider"
+        )
     if call.services.embedder is None:
         raise EmbedderUnavailableError
     try:

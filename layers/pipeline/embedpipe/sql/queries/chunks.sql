@@ -101,3 +101,18 @@ SELECT set_config('hnsw.ef_search', %(ef_search)s, true),
     END
 FROM pg_extension
 WHERE extname = 'vector'
+
+-- vectors --
+-- Vectors of a version's chunks, of one model, by chunk index.
+SELECT chunk_index, embedding::real[] AS vector
+FROM embeddings
+WHERE tenant_id = %(tenant_id)s
+  AND collection = %(collection)s
+  AND document_id = %(document_id)s
+  AND version = %(version)s
+  AND fingerprint = %(fingerprint)s
+  AND kind = 'chunk'
+  AND ordinal = 0
+  AND chunk_index > %(after)s
+ORDER BY chunk_index
+LIMIT %(limit)s
