@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def database(settings: DatabaseSettings) -> PostgresDatabase:
+    """Give the database, its password read again when it is refused."""
     from embedpipe.adapters.postgres import PostgresDatabase
 
     return PostgresDatabase(
@@ -42,6 +43,7 @@ def queue(
     blobs: S3Blobs | None = None,
     dlq_url: str | None = None,
 ) -> SqsQueue:
+    """Give one queue, with its DLQ where it is read."""
     from embedpipe.adapters.aws import client
     from embedpipe.adapters.sqs import SqsQueue
 
@@ -72,6 +74,7 @@ def embed_outboxes(settings: EmbedQueueSettings, blobs: S3Blobs) -> dict[str, Ou
 
 
 def blobs(bucket: str) -> S3Blobs:
+    """Give the object store."""
     from embedpipe.adapters.aws import client
     from embedpipe.adapters.s3 import S3Blobs
 
@@ -79,12 +82,14 @@ def blobs(bucket: str) -> S3Blobs:
 
 
 def models(settings: ModelSettings) -> ModelsDirectory:
+    """Give the models at hand."""
     from embedpipe.adapters.tokenizer import ModelsDirectory
 
     return ModelsDirectory(settings.models_dir, uri=settings.models_uri)
 
 
 def embedder(settings: ApiSettings) -> HttpEmbedder | None:
+    """Give the embed task's endpoint; None where there is none."""
     if settings.query_embedder_url is None:
         return None
     from embedpipe.adapters.embed_endpoint import HttpEmbedder
@@ -99,4 +104,5 @@ def embedder(settings: ApiSettings) -> HttpEmbedder | None:
 
 
 def policy(settings: RetrySettings) -> RetryPolicy:
+    """Give how often and when a message is tried again."""
     return RetryPolicy(settings.max_retries, settings.backoff_base_s, settings.backoff_cap_s)
