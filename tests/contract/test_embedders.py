@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from embedpipe.adapters.embedders import machine
 from embedpipe.adapters.embedders.onnx import OnnxEmbedder
+from embedpipe.adapters.embedders.openvino import OpenVinoEmbedder
 from embedpipe.adapters.memory.models import FakeEmbedder, FakeModels
 from embedpipe.adapters.tokenizer import ModelsDirectory
 from embedpipe.errors import NotFoundError
+from embedpipe.models.directory import ModelDirectory
 from embedpipe.ports import Embedder, Models
+from embedpipe.ports.models import Tuning
 
 from tests.real_model import the_real_model
 from tests.tiny_model import the_tiny_model
@@ -18,17 +23,32 @@ TEXTS = ["a", "queues hide messages.", "", "b c d, e f g!", "日本"]
 
 @dataclass
 class Backend:
+    """`atol` is how far two numbers may be apart that should be the same."""
+
     models: Models
     embedder: Embedder
+    atol: float = 1e-5
 
 
-@pytest.fixture(params=["fake", "tiny", "real"])
+def openvino_embedder(directory: ModelDirectory, precision: str) -> Embedder:
+    """Give one; without the optional package, skip."""
+    pytest.importorskip("openvino", reason="the optional extra openvino is not installed")
+    if precision == "bf16" and not machine.has_bf16():
+        pytest.skip("this processor does not compute in bfloat16")
+    return OpenVinoEmbedder(directory, precision=precision, tuning=Tuning(streams=2, threads=1))
+
+
+@pytest.fixture(params=["fake", "tiny", "real", "openvino-fp32", "openvino-bf16"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "fake":
         return Backend(FakeModels(), FakeEmbedder())
     directory = the_tiny_model() if request.param == "tiny" else the_real_model()
-    embedder = OnnxEmbedder(directory, provider="cpu", threads=1)
-    return Backend(ModelsDirectory(directory.path.parent), embedder)
+    models = ModelsDirectory(directory.path.parent)
+    library, _, precision = request.param.partition("-")
+    if library == "openvino":
+        embedder = openvino_embedder(directory, precision)
+        return Backend(models, embedder, atol=2e-3 if precision == "bf16" else 1e-5)
+    return Backend(models, OnnxEmbedder(directory, provider="cpu", threads=1))
 
 
 def test_an_embedder_gives_a_unit_vector_per_input_in_order(backend: Backend) -> None:
@@ -40,8 +60,8 @@ def test_an_embedder_gives_a_unit_vector_per_input_in_order(backend: Backend) ->
     backwards = backend.embedder.embed(ids[::-1])
     assert vectors.shape == (len(TEXTS), model.dimensions)
     assert vectors.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-4)
-    np.testing.assert_allclose(vectors, backwards[::-1], atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-3)
+    np.testing.assert_allclose(vectors, backwards[::-1], atol=backend.atol)
 
 
 def test_an_embedder_gives_each_input_the_vector_it_has_alone(backend: Backend) -> None:
@@ -50,7 +70,28 @@ def test_an_embedder_gives_each_input_the_vector_it_has_alone(backend: Backend) 
     together = backend.embedder.embed(ids)
 
     for row, one in enumerate(ids):
-        np.testing.assert_allclose(backend.embedder.embed([one])[0], together[row], atol=1e-5)
+        [alone] = backend.embedder.embed([one])
+        np.testing.assert_allclose(alone, together[row], atol=backend.atol)
+        assert alone @ together[row] >= 0.9999 * np.linalg.norm(alone)
+
+
+def test_threads_may_use_an_embedder_at_the_same_time(backend: Backend) -> None:
+    ids = backend.models.tokenizer(backend.embedder.model.model_id).encode(TEXTS)
+    alone = [backend.embedder.embed([one]) for one in ids]
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(backend.embedder.embed, [[one] for one in ids] * 20))
+
+    for place, vectors in enumerate(together):
+        np.testing.assert_array_equal(vectors, alone[place % len(ids)])
+
+
+def test_an_embedder_says_how_it_is_fastest(backend: Backend) -> None:
+    tuning = backend.embedder.tuning
+
+    assert tuning.max_batch_tokens > 0
+    assert tuning.streams > 0
+    assert tuning.overhead_tokens >= 0
 
 
 def test_an_embedder_takes_the_longest_input(backend: Backend) -> None:

@@ -20,7 +20,7 @@ Candidate = TypeVar("Candidate")
 ROUNDS = 7
 # Shorter ones are all start and stop.
 _LEAST_SLICE_S = 0.02
-# What is so much slower than another is not measured again.
+# What even at its best was so much slower than another is not measured again.
 _HOPELESS = 0.9
 
 
@@ -98,7 +98,7 @@ def _hopeful(
     running: Sequence[Candidate], rates: Mapping[Candidate, Sequence[float]]
 ) -> list[Candidate]:
     best = max((median(rates[candidate]) for candidate in running), default=0.0)
-    return [one for one in running if median(rates[one]) >= best * _HOPELESS]
+    return [one for one in running if max(rates[one]) >= best * _HOPELESS]
 
 
 def _measured(rates: Mapping[Candidate, list[float]]) -> dict[Candidate, list[float]]:
