@@ -74,7 +74,8 @@ def judge(
     embed: Embed,
     inputs: Ids,
     *,
-    reference: Floats | None = None,
+    reference: Floats,
+    vectors: Floats | None = None,
     allow_batch_variance: bool = False,
 ) -> Judgement:
     """Compare a graph with the one in float32, and its batches with single inputs.
@@ -82,12 +83,14 @@ def judge(
     Parameters
     ----------
     reference
-        Vectors of `alone` in float32; None for those of this graph.
+        Vectors of `alone` in float32.
+    vectors
+        Vectors of `alone` of this graph, None when they are still to be computed.
     allow_batch_variance
         Measure it, but do not refuse the graph for it.
     """
-    vectors = alone(embed, inputs)
-    to_reference = _cosines(vectors, vectors if reference is None else reference)
+    vectors = alone(embed, inputs) if vectors is None else vectors
+    to_reference = _cosines(vectors, reference)
     similarity = Similarity(mean=_kept(to_reference.mean()), min=_kept(to_reference.min()))
     invariance = _kept(_batched(embed, inputs, vectors).min())
     reasons = []
@@ -128,4 +131,4 @@ def _cosines(vectors: Floats, expected: Floats) -> Floats:
 
 def _kept(value: float) -> float:
     """Round down, so that what is written never flatters."""
-    return float(np.floor(np.float64(value) * 1e7) / 1e7)
+    return float(np.floor(np.float64(value) * 1e7 + 1e-6) / 1e7)

@@ -56,14 +56,16 @@ def make(
         del graph
         report(f"{precision}: computing {len(inputs)} texts alone and in batches")
         runner = Runner(target / names[0], pooling)
+        vectors = alone(runner.embed, inputs)
         if reference is None:
-            reference = alone(runner.embed, inputs)
+            reference = vectors
             _check_length(reference, blueprint)
         judgement = judge(
             precision,
             runner.embed,
             inputs,
             reference=reference,
+            vectors=vectors,
             allow_batch_variance=allow_batch_variance,
         )
         judgements.append(judgement)
