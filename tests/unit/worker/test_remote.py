@@ -286,6 +286,22 @@ def test_an_answer_that_is_a_bug_of_ours_does_not_fail_jobs_at_once_nor_open_the
     assert "KeyError" in bench.log.getvalue()
 
 
+def test_a_message_whose_lease_is_lost_is_not_asked_for() -> None:
+    bench = a_bench()
+    bench.submit("one")
+    bench.worker.receive()
+    bench.clock.now += bench.settings.visibility_s
+    other = bench.another_worker()
+    other.drain()
+
+    while bench.worker.remote.step():
+        pass
+
+    assert len(bench.embedder.calls) == 1
+    assert len(bench.answers()) == 1
+    assert len(bench.worker.context.holdings) == 0
+
+
 def test_a_message_of_a_model_that_is_not_there_waits() -> None:
     bench = a_bench()
     message = bench.a_message(["one"])
