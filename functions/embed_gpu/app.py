@@ -37,6 +37,9 @@ def make_worker(services: bootstrap.EmbedServices) -> Worker:
         models=services.models,
         policy=services.policy,
         settings=services.settings,
+        remotes=services.remotes,
+        breakers=services.breakers,
+        cache=services.cache,
         resolve=partial(resolve, blobs=services.blobs),
         named_job=named_job,
     )

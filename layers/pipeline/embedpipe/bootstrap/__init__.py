@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from embedpipe.adapters.catalogue_files import default_model_id, load_catalogue
 from embedpipe.adapters.secrets import secret_or
 from embedpipe.bootstrap import parts
 from embedpipe.bootstrap.services import (
@@ -17,8 +18,6 @@ from embedpipe.bootstrap.services import (
     MaintenanceServices,
     StoreServices,
 )
-from embedpipe.errors import ModelUnavailableError
-from embedpipe.ports import LoadedModel
 from embedpipe.settings import (
     ApiSettings,
     ChunkSettings,
@@ -29,7 +28,6 @@ from embedpipe.settings import (
 
 if TYPE_CHECKING:
     from embedpipe.api.services import Services
-    from embedpipe.ports import Embedder
 
 __all__ = [
     "ChunkServices",
@@ -44,28 +42,6 @@ __all__ = [
 ]
 
 
-class _OneModel:
-    """The embedders of a worker that has one."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-
-    def get(self, model_id: str) -> Embedder:
-        """Give it."""
-        if model_id != self._embedder.model.model_id:
-            raise ModelUnavailableError
-        return self._embedder
-
-    def loaded(self) -> list[LoadedModel]:
-        """List it."""
-        model = self._embedder.model
-        return [LoadedModel(model.model_id, model.fingerprint, "fp32", "cpu", 0, 0.0)]
-
-    def unload_idle(self) -> list[str]:
-        """Unload nothing."""
-        return []
-
-
 @cache
 def api() -> Services:
     """Wire `functions/api`."""
@@ -73,7 +49,13 @@ def api() -> Services:
 
     settings = ApiSettings.from_environment()
     key = secret_or(settings.single_user_api_key, settings.single_user_api_key_secret_arn)
-    settings = settings.model_copy(update={"single_user_api_key": key})
+    catalogue = load_catalogue(settings, parts.s3)
+    settings = settings.model_copy(
+        update={
+            "single_user_api_key": key,
+            "default_model_id": default_model_id(settings, catalogue),
+        }
+    )
     blobs = parts.blobs(settings.content_bucket)
     embedder = parts.embedder(settings)
     return Services(
@@ -82,7 +64,7 @@ def api() -> Services:
         chunk_queue=parts.queue(
             "chunk", settings.chunk_queue_url, settings.max_message_bytes, blobs
         ),
-        models=parts.models(settings),
+        models=parts.models(settings, catalogue),
         query_embedder=embedder,
         embedder=embedder,
         settings=settings,
@@ -100,7 +82,7 @@ def chunk() -> ChunkServices:
         inbox=parts.queue("chunk", settings.chunk_queue_url, limit, blobs, settings.chunk_dlq_url),
         embed_queues=parts.embed_outboxes(settings, blobs),
         blobs=blobs,
-        models=parts.models(settings),
+        models=parts.models(settings, load_catalogue(settings, parts.s3)),
         policy=parts.policy(settings),
         settings=settings,
     )
@@ -108,30 +90,10 @@ def chunk() -> ChunkServices:
 
 @cache
 def embed() -> EmbedServices:
-    """Wire `functions/embed_gpu`; loads the model, and fails when its provider is not at hand."""
-    from embedpipe.adapters.embedders.onnx import OnnxEmbedder
+    """Wire `functions/embed_gpu`; nothing is loaded yet."""
+    from embedpipe.bootstrap.worker import services
 
-    settings = EmbedSettings.from_environment()
-    models = parts.models(settings)
-    embedder = OnnxEmbedder(
-        models.directory(settings.default_model_id),
-        provider=settings.provider,
-        threads=settings.threads,
-    )
-    blobs = parts.blobs(settings.content_bucket)
-    limit = settings.max_message_bytes
-    return EmbedServices(
-        database=parts.database(settings),
-        inboxes=parts.embed_queues(settings, blobs, settings.embed_dlq_url),
-        store_queue=parts.queue("store", settings.store_queue_url, limit, blobs),
-        blobs=blobs,
-        models=models,
-        embedders=_OneModel(embedder),
-        policy=parts.policy(settings),
-        settings=settings.model_copy(
-            update={"http_token": secret_or(settings.http_token, settings.http_secret_arn)}
-        ),
-    )
+    return services(EmbedSettings.from_environment())
 
 
 @cache

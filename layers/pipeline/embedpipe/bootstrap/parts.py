@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedpipe.adapters.secrets import conninfo, secret_or
 from embedpipe.domain.lanes import NORMAL, QUEUES
@@ -16,15 +16,19 @@ from embedpipe.settings import (
 )
 
 if TYPE_CHECKING:
+    from embedpipe.adapters.catalogue import CatalogueModels
     from embedpipe.adapters.embed_endpoint import HttpEmbedder
     from embedpipe.adapters.postgres import PostgresDatabase
     from embedpipe.adapters.s3 import S3Blobs
     from embedpipe.adapters.sqs import SqsQueue
-    from embedpipe.adapters.tokenizer import ModelsDirectory
+    from embedpipe.domain.breakers import BreakerRules
+    from embedpipe.models.catalogue import Catalogue
     from embedpipe.ports import Outbox
 
 
-def database(settings: DatabaseSettings) -> PostgresDatabase:
+def database(
+    settings: DatabaseSettings, *, breaker_rules: BreakerRules | None = None
+) -> PostgresDatabase:
     """Give the database, its password read again when it is refused."""
     from embedpipe.adapters.postgres import PostgresDatabase
 
@@ -33,6 +37,7 @@ def database(settings: DatabaseSettings) -> PostgresDatabase:
         min_size=settings.pool_min_size,
         max_size=settings.pool_max_size,
         ef_search=settings.hnsw_ef_search,
+        breaker_rules=breaker_rules,
     )
 
 
@@ -75,17 +80,23 @@ def embed_outboxes(settings: EmbedQueueSettings, blobs: S3Blobs) -> dict[str, Ou
 
 def blobs(bucket: str) -> S3Blobs:
     """Give the object store."""
-    from embedpipe.adapters.aws import client
     from embedpipe.adapters.s3 import S3Blobs
 
-    return S3Blobs(lambda: client("s3"), bucket)
+    return S3Blobs(s3, bucket)
 
 
-def models(settings: ModelSettings) -> ModelsDirectory:
-    """Give the models at hand."""
-    from embedpipe.adapters.tokenizer import ModelsDirectory
+def models(settings: ModelSettings, catalogue: Catalogue | None) -> CatalogueModels:
+    """Give the models at hand. Raises CatalogueError."""
+    from embedpipe.adapters.catalogue import catalogue_models
 
-    return ModelsDirectory(settings.models_dir, uri=settings.models_uri)
+    return catalogue_models(settings, catalogue, s3)
+
+
+def s3() -> Any:
+    """Give the S3 client."""
+    from embedpipe.adapters.aws import client
+
+    return client("s3")
 
 
 def embedder(settings: ApiSettings) -> HttpEmbedder | None:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from embedpipe.domain.retry import RetryPolicy
-from embedpipe.ports import Blobs, Database, Embedders, Inbox, Models, Outbox
+from embedpipe.ports import (
+    Blobs,
+    Breakers,
+    Database,
+    Embedders,
+    Inbox,
+    Models,
+    Outbox,
+    RemoteEmbedders,
+)
 from embedpipe.settings import ChunkSettings, EmbedSettings, MaintenanceSettings, StoreSettings
+
+if TYPE_CHECKING:
+    from embedpipe.worker.cache import VectorCache
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,9 @@ class EmbedServices:
     embedders: Embedders
     policy: RetryPolicy
     settings: EmbedSettings
+    remotes: RemoteEmbedders | None = None
+    breakers: Breakers | None = None
+    cache: VectorCache | None = None
 
 
 @dataclass(frozen=True)
