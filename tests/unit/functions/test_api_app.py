@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from embedpipe import bootstrap
+from embedpipe.adapters.memory.models import fake_model
 
 from functions.api import app
 from tests.sqs_events import LambdaContext, event
@@ -43,6 +44,20 @@ def test_a_job_that_does_not_exist_is_a_problem(client: Client) -> None:
     status, problem = call("api_job")
 
     assert (status, problem["code"]) == (404, "JOB_NOT_FOUND")
+
+
+def test_inputs_are_embedded_and_models_looked_after(client: Client) -> None:
+    model_id = "all-MiniLM-L6-v2"
+    for models in (client.models._models, client.worker._known):
+        models[model_id] = fake_model(model_id)
+
+    status, one = call("api_embeddings")
+    assert (status, one["model"], len(one["data"])) == (200, model_id, 2)
+    status, several = call("api_batch")
+    assert (status, [row["index"] for row in several["data"]]) == (200, [0, 1])
+    assert call("api_warmup")[1]["state"] == "already_loaded"
+    assert [row["loaded"] for row in call("api_models")[1]["items"]] == [True, False, False]
+    assert call("api_breaker_reset")[1]["state"] == "closed"
 
 
 def test_the_metrics_of_a_request_are_printed(
