@@ -140,6 +140,17 @@ def test_they_stay_so_while_more_comes_than_is_taken() -> None:
     assert useful(batches) >= 0.97
 
 
+def test_batches_follow_the_lengths_that_come() -> None:
+    generator, device, buffer = random.Random(3), a_device(), Buffer()
+    buffer.put(a_held([3, 255, 256]), device)
+    buffer.take()
+
+    for held in some_messages(80, generator):
+        buffer.put(held, device)
+
+    assert useful(all_of(buffer)) >= 0.97
+
+
 @pytest.mark.parametrize("length", [14, 60, 250])
 def test_a_newcomer_is_in_one_of_the_next_batches_whatever_waits_before_it(length: int) -> None:
     generator, device, buffer = random.Random(4), a_device(), Buffer()

@@ -325,19 +325,19 @@ def test_a_small_request_does_not_wait_for_a_large_one_to_end() -> None:
 
 
 def test_queued_work_goes_on_beside_requests_that_never_end() -> None:
-    bench = Bench(settings=some_settings(EMBED_MAX_BATCH_TOKENS=16))
-    bench.submit("queued words")
-    bench.worker.receiver.step(0.0)
+    model = Gated()
+    bench = Bench(embedder=model, settings=some_settings(EMBED_MAX_BATCH_TOKENS=16))
+    bench.worker.devices.get(MODEL.model_id)
     with Streams(bench):
-        until(
-            lambda: (
-                bench.worker.engine.compute(MODEL.model_id, [[5] * 9] * 20, 20.0)
-                and not bench.worker.engine.tokens_left
-            )
-        )
-    bench.worker.drain()
+        caller = Asking(bench, [[5] * 9] * 30)
+        assert model.started.wait(20)
+        bench.submit("queued words")
+        bench.worker.receiver.step(0.0)
+        until(lambda: bench.worker.engine._desk._ready)
+        model.go_on.set()
+        caller.answer()
 
-    assert bench.counts["done"] == 1
+    assert 2 < model.calls.index([ids("queued words")]) < 15
 
 
 def test_a_poison_input_fails_only_itself_whoever_shares_its_batch() -> None:

@@ -214,7 +214,7 @@ class Devices:
         device = self._devices.get(model_id)
         if device is None:
             return {}
-        return {"max_batch_tokens": device.budget, "overhead_tokens": device.overhead_tokens}
+        return {"max_batch_tokens": device.budget}
 
     def _made(self, embedder: Embedder) -> Device:
         model_id = embedder.model.model_id
