@@ -125,7 +125,7 @@ class BreakerRules:
         >>> rules.open_s(5, BreakerState.CLOSED, retry_after_s=90)
         90.0
         """
-        asked_s = min(max(retry_after_s or 0.0, 0.0), _LONGEST_RETRY_AFTER_S)
+        asked_s = float(min(max(retry_after_s or 0.0, 0.0), _LONGEST_RETRY_AFTER_S))
         beyond = failures - self.failure_threshold
         if beyond >= 0:
             longest_s = max(_LONGEST_RECOVERY_S, self.recovery_s)
