@@ -39,7 +39,8 @@ def page(document: dict[str, Any]) -> str:
         f"<title>{escape(info['title'])} API</title><style>{_STYLE}</style></head><body>"
         f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
         f"<p>{escape(info['description'])}</p>"
-        "<p>Send the API key in <code>X-API-KEY</code>. The same as data: "
+        "<p>Send the API key in <code>X-API-KEY</code> or as <code>Authorization: Bearer</code>. "
+        "The same as data: "
         '<a href="openapi.json">openapi.json</a>.</p>'
         f"{tags}<h2>schemas</h2>{schemas}<h2>problem codes</h2><table>{codes}</table>"
         "</body></html>\n"
