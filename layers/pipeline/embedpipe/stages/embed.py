@@ -77,7 +77,7 @@ def embed_each(
     PoisonChunkError or what permanent error the model gave instead, BadVectorError, or a
     TransientError, OUT_OF_MEMORY where even one input alone had not enough memory.
     """
-    results: list[Floats | Exception] = [PoisonChunkError() for _ in inputs]
+    results: dict[int, Floats | Exception] = {}
     parts = [range(len(inputs))]
     runs = 0
     while parts:
@@ -92,14 +92,14 @@ def embed_each(
             if is_memory_error(error):
                 on_memory_error()
             if len(part) == 1 or runs >= max_runs or isinstance(error, TransientError):
-                results[part.start : part.stop] = [_alone(error)] * len(part)
+                results.update(dict.fromkeys(part, _alone(error)))
             else:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
         else:
             for i, vector in zip(part, checked(vectors), strict=True):
                 results[i] = vector
-    return results
+    return [results[i] for i in range(len(inputs))]
 
 
 def answer(message: EmbedRequested, vectors: Floats) -> StoreRequested:
