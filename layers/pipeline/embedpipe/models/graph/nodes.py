@@ -56,7 +56,9 @@ class Nodes:
 
     def end(self, value: str, name: str) -> None:
         """Give a value the name of an output."""
-        self.nodes.append(helper.make_node("Identity", [value], [name], name=f"{name}_out"))
+        self.nodes.append(
+            helper.make_node("Identity", [value], [name], name=f"{self.prefix}{name}_out")
+        )
 
     def initializers(self) -> list[TensorProto]:
         """Give the constants as they stand in a file."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Literal
 
 import numpy as np
@@ -64,11 +65,11 @@ def append(model: ModelProto, tail: Tail, *, dimensions: int) -> ModelProto:
     -------
     The model; its only output is `sentence_embedding`, shape (batch, dimensions), unit length.
     """
-    nodes = _TailNodes(_opset(model))
+    nodes = _TailNodes(_opset(model), _unused_prefix(model))
     [output] = model.graph.output
     value = output.name
     if value == SENTENCE:
-        value = _renamed(model, value)
+        value = _renamed(model, value, f"{nodes.prefix}{value}")
     if tail.pooling is not None:
         value = _pooled(nodes, value, tail.pooling)
     for number, step in enumerate(tail.steps):
@@ -86,8 +87,8 @@ def append(model: ModelProto, tail: Tail, *, dimensions: int) -> ModelProto:
 class _TailNodes(Nodes):
     """Nodes that may stand in a graph of any operator set from `LEAST_OPSET` on."""
 
-    def __init__(self, opset: int) -> None:
-        super().__init__("embedpipe_")
+    def __init__(self, opset: int, prefix: str) -> None:
+        super().__init__(prefix)
         self._axes_as_input = opset >= _AXES_AS_INPUT
 
     def over(self, operator: str, value: str, axis: int, **attributes: int) -> str:
@@ -101,8 +102,14 @@ def _opset(model: ModelProto) -> int:
     return max(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
 
 
-def _renamed(model: ModelProto, old: str) -> str:
-    new = f"embedpipe_{old}"
+def _unused_prefix(model: ModelProto) -> str:
+    """Give a beginning that no name of the graph has: the graph may be one that was made here."""
+    names = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    prefixes = chain(["embedpipe_"], (f"embedpipe{number}_" for number in count(2)))
+    return next(one for one in prefixes if not any(name.startswith(one) for name in names))
+
+
+def _renamed(model: ModelProto, old: str, new: str) -> str:
     for node in model.graph.node:
         for names in (node.input, node.output):
             for place, name in enumerate(names):
