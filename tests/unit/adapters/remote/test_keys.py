@@ -12,7 +12,10 @@ from pydantic import SecretStr
 
 OWN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:own"
 SHARED = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:shared"
-SECRETS = {OWN: "own-key\n", SHARED: json.dumps({"openai": "shared", "mine": "for-mine"})}
+SECRETS = {
+    OWN: "own-key\n",
+    SHARED: json.dumps({"openai": "shared", "mine": "for-mine", "local_api": "x"}),
+}
 
 
 def an_entry(**changes: Any) -> RemoteEntry:
