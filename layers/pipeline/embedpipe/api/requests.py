@@ -130,7 +130,7 @@ class EmbeddingsRequest(Shape):
     input: Input
     model: ModelId
     encoding_format: Literal["float", "base64"] = Field(
-        default="float", description="`base64`: float32, little-endian; a third of the size."
+        default="float", description="`base64`: float32, little-endian; half the size."
     )
     dimensions: Dimensions | None = Field(
         default=None, description="One of the model's `matryoshka_dimensions`, or its own."
