@@ -47,11 +47,9 @@ def measurements(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The measurements that were made, in order; they take no time."""
     made: list[Plan] = []
 
-    def measured(plan: Plan) -> Tuning:
+    def measured(plan: Plan) -> tuple[Tuning, float]:
         made.append(plan)
-        return Tuning(
-            max_batch_tokens=64, overhead_tokens=7, streams=2, threads=1, tokens_per_s=99.0
-        )
+        return Tuning(64, 7, streams=2, threads=1, tokens_per_s=99.0), 1.0
 
     monkeypatch.setattr(loading, "measured", measured)
     return made

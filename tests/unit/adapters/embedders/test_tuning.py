@@ -246,7 +246,12 @@ def test_sizes_are_compared_by_the_time_that_a_thread_computes_if_that_is_known(
         # The machine does something else in between.
         return cpu(padded) + noise.random() * 0.1
 
-    tuning, _ = a_measurement(cost, limit_s=60.0, busy_clock=busy)
+    clock = Clock()
+    measurement = Measurement(
+        lambda arm: Device(clock, cost), a_space(), limit_s=60.0, clock=clock, busy_clock=busy
+    )
+    tuning = measurement.run()
 
     assert tuning.max_batch_tokens in (128, 256)
     assert 10 <= tuning.overhead_tokens <= 30
+    assert 0.1 < measurement.share < 0.5

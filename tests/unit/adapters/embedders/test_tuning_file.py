@@ -23,6 +23,12 @@ HERE = Circumstance(
 )
 
 
+def a_text(**changes: Any) -> str:
+    return json.dumps(
+        {"circumstance": asdict(HERE), "tuning": asdict(TUNING), "share": 1.0, **changes}
+    )
+
+
 def the_file(models_dir: Path) -> Path:
     [path] = (models_dir / FOLDER).iterdir()
     return path
@@ -73,11 +79,12 @@ def test_a_later_measurement_takes_the_place_of_an_earlier(tmp_path: Path) -> No
         "not json",
         "[]",
         "{}",
-        json.dumps({"circumstance": asdict(HERE), "tuning": {**asdict(TUNING), "streams": 0}}),
-        json.dumps({"circumstance": asdict(HERE), "tuning": {**asdict(TUNING), "streams": "2"}}),
-        json.dumps({"circumstance": asdict(HERE), "tuning": {**asdict(TUNING), "more": 1}}),
-        json.dumps({"circumstance": {**asdict(HERE), "cores": 3}, "tuning": asdict(TUNING)}),
-        json.dumps({"circumstance": asdict(HERE), "tuning": asdict(TUNING)})[:-9],
+        a_text(tuning={**asdict(TUNING), "streams": 0}),
+        a_text(tuning={**asdict(TUNING), "streams": "2"}),
+        a_text(tuning={**asdict(TUNING), "more": 1}),
+        a_text(share=1.5),
+        a_text(circumstance={**asdict(HERE), "cores": 3}),
+        a_text()[:-9],
     ],
 )
 def test_a_file_that_is_damaged_or_of_something_else_counts_as_none(
@@ -89,6 +96,20 @@ def test_a_file_that_is_damaged_or_of_something_else_counts_as_none(
 
     assert files.read(HERE) is None
     assert files.all() == [] or '"cores": 3' in text
+
+
+@pytest.mark.parametrize(
+    ("share", "age_s", "is_given"),
+    [(1.0, 1e9, True), (0.85, 1e9, True), (0.5, 1800, True), (0.5, 7200, False)],
+)
+def test_what_was_measured_on_a_busy_machine_is_not_kept_for_good(
+    tmp_path: Path, share: float, age_s: float, is_given: bool
+) -> None:
+    TuningFiles(tmp_path).write(HERE, TUNING, share=share)
+
+    later = TuningFiles(tmp_path, now=lambda: the_file(tmp_path).stat().st_mtime + age_s)
+
+    assert later.read(HERE) == (TUNING if is_given else None)
 
 
 def test_a_folder_that_cannot_be_written_is_told_and_does_no_harm(tmp_path: Path) -> None:

@@ -119,12 +119,15 @@ class ModelLoader:
         kept = self._files.read(circumstance)
         if kept is not None:
             return kept, "kept", None
-        tuning = measured(plan)
-        return tuning, "measured", self._files.write(circumstance, tuning)
+        tuning, share = measured(plan)
+        return tuning, "measured", self._files.write(circumstance, tuning, share=share)
 
 
-def measured(plan: Plan) -> Tuning:
-    """Measure a model, its vectors checked first. Raises what loading it raises."""
+def measured(plan: Plan) -> tuple[Tuning, float]:
+    """Measure a model, its vectors checked first; say how much of the machine it got.
+
+    Raises what loading it raises.
+    """
     plan.check(plan.open(plan.usual()))
     opened: list[LocalEmbedder] = []
 
@@ -133,9 +136,10 @@ def measured(plan: Plan) -> Tuning:
             opened.append(plan.open(Tuning(streams=arm.streams, threads=arm.threads)))
         return opened[-1]
 
-    return Measurement(
+    measurement = Measurement(
         open_arm, plan.space(), limit_s=plan.runtime.tune_s, busy_clock=plan.busy_clock
-    ).run()
+    )
+    return measurement.run(), measurement.share
 
 
 def fill(embedder: Embedder) -> None:

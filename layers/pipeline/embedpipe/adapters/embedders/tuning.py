@@ -69,6 +69,12 @@ class Measurement:
     busy_clock
         Seconds that the calling thread has computed. Where a batch is computed by one thread, sizes
         are compared by it: what else the machine does counts for little then. None: by the clock.
+
+    Attributes
+    ----------
+    share
+        How much of its time a thread that computed got from the machine, after `run`; 1.0 if that
+        is not known.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Measurement:
         self._deadline = clock() + limit_s
         self._usual = space.usual_budget
         self._rate = 0.0
+        self.share = 1.0
 
     def run(self) -> Tuning:
         """Measure; give what is fastest. Raises what the runtime raises, but for lack of memory."""
@@ -175,6 +182,8 @@ class Measurement:
         rates = [
             rate(embedder, streams, works[budget], slice_s, self._clock) for _ in range(_LAST_RATES)
         ]
+        if size_clock is not self._clock:
+            self.share = min(median(rates) / self._rate, 1.0)
         self._rate = median(rates)
         return budget
 
@@ -186,15 +195,23 @@ class Measurement:
         return chosen
 
     def _planned(self, embedder: Embedder, budget: int, overhead: int) -> list[Batch]:
-        lengths = sample_lengths(embedder.model.max_tokens, self._space.round_tokens)
-        plan = plan_batches(lengths, max_tokens=budget, overhead_tokens=overhead)
-        return [[[_ID] * lengths[index] for index in plan[place]] for place in spread(len(plan))]
+        tuning = Tuning(max_batch_tokens=budget, overhead_tokens=overhead)
+        return planned(embedder.model.max_tokens, self._space.round_tokens, tuning)
 
     def _affords(self, tokens: int) -> bool:
         return tokens / self._rate <= self._limit_s * _LARGEST_SHARE
 
     def _left_s(self) -> float:
         return max(self._deadline - self._clock(), 0.0)
+
+
+def planned(max_tokens: int, total: int, tuning: Tuning) -> list[Batch]:
+    """Give inference batches of about so many tokens in all, in an order that mixes their sizes."""
+    lengths = sample_lengths(max_tokens, total)
+    plan = plan_batches(
+        lengths, max_tokens=tuning.max_batch_tokens, overhead_tokens=tuning.overhead_tokens
+    )
+    return [[[_ID] * lengths[index] for index in plan[place]] for place in spread(len(plan))]
 
 
 def _rows(tokens: int, row: int) -> Batch:

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +19,10 @@ FOLDER = ".state"
 # To be raised when what is measured changes.
 _FORMAT = 1
 _MAX_BYTES = 65_536
+# What was measured while others took more of the processor is kept for an hour only: long enough
+# for restarts, not for good.
+_LEAST_SHARE = 0.8
+_DISTURBED_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -70,30 +76,46 @@ class _File(BaseModel):
 
     circumstance: dict[str, str | int]
     tuning: _Tuning
+    share: float = Field(ge=0, le=1)
 
 
 class TuningFiles:
     """The files of a folder with models. Several processes may use them at the same time."""
 
-    def __init__(self, models_dir: Path) -> None:
+    def __init__(self, models_dir: Path, *, now: Callable[[], float] = time.time) -> None:
         self._folder = models_dir / FOLDER
+        self._now = now
 
     def read(self, circumstance: Circumstance) -> Tuning | None:
         """Give what was measured under just this circumstance; None if nothing usable is there."""
         try:
             with (self._folder / circumstance.file_name).open("rb") as file:
                 kept = _File.model_validate_json(file.read(_MAX_BYTES))
+                age_s = self._now() - os.fstat(file.fileno()).st_mtime
         except (OSError, ValidationError):
             return None
         if kept.circumstance != asdict(circumstance):
             return None
+        if kept.share < _LEAST_SHARE and age_s > _DISTURBED_S:
+            return None
         return Tuning(**kept.tuning.model_dump())
 
-    def write(self, circumstance: Circumstance, tuning: Tuning) -> str | None:
-        """Keep what was measured; say why that was not possible, None when it was."""
-        text = json.dumps(
-            {"circumstance": asdict(circumstance), "tuning": asdict(tuning)}, indent=2
-        )
+    def write(
+        self, circumstance: Circumstance, tuning: Tuning, *, share: float = 1.0
+    ) -> str | None:
+        """Keep what was measured; say why that was not possible, None when it was.
+
+        Parameters
+        ----------
+        share
+            How much of the processor's time the measurement got.
+        """
+        kept = {
+            "circumstance": asdict(circumstance),
+            "tuning": asdict(tuning),
+            "share": round(share, 3),
+        }
+        text = json.dumps(kept, indent=2)
         scratch: str | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
