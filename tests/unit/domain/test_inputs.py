@@ -80,6 +80,15 @@ def test_little_is_tokenized_at_once_and_what_is_far_too_long_never() -> None:
     assert max(tokenizer.given) == 200_003
 
 
+def test_a_long_input_beside_short_ones_is_not_tokenized_with_them() -> None:
+    tokenizer = Watched()
+
+    with pytest.raises(PermanentError, match="1 of 3 inputs"):
+        pieces(join(["one", "word " * 10_000, "two"]), tokenizer=tokenizer)
+
+    assert max(tokenizer.given) < 100
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "[1]", '["", "x"]', '"x"', "null"])
 def test_what_is_no_list_of_texts_cannot_be_cut(content: str) -> None:
     with pytest.raises(PermanentError) as raised:

@@ -374,6 +374,7 @@ def test_work_that_the_time_cannot_suffice_for_is_sent_away() -> None:
     answer = endpoint.embed(**some, timeout_s=4.0)
 
     assert_error(answer, 503, "OVERLOADED")
+    assert "send fewer inputs" in answer.json()["error"]["message"]
     assert int(answer.headers["Retry-After"]) >= 1
     assert endpoint.work.timeouts == []
     assert endpoint.embed(**some, timeout_s=6.0).status_code == 200
