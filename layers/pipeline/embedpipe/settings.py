@@ -188,7 +188,9 @@ class EmbedSettings(
         default=5, ge=1, le=1000, alias="BREAKER_FAILURE_THRESHOLD"
     )
     breaker_recovery_s: float = Field(default=30.0, ge=0.1, le=3600, alias="BREAKER_RECOVERY_S")
-    buffer_tokens: int = Field(default=32_768, ge=512, le=16_777_216, alias="EMBED_BUFFER_TOKENS")
+    buffer_tokens: int = Field(
+        default=1_048_576, ge=512, le=16_777_216, alias="EMBED_BUFFER_TOKENS"
+    )
     visibility_s: int = Field(default=60, ge=3, le=43_200, alias="EMBED_VISIBILITY_S")
     wait_s: float = Field(default=5.0, ge=0, le=20, alias="EMBED_WAIT_S")
     stop_timeout_s: float = Field(default=30.0, gt=0, le=3600, alias="EMBED_STOP_TIMEOUT_S")

@@ -78,7 +78,8 @@ def _pool(
             threads=settings.threads,
             max_batch_tokens=settings.max_batch_tokens,
             tune_s=settings.tune_s,
-            round_tokens=settings.buffer_tokens // 2,
+            # What lies planned at once: on a GPU as much as is held, on a CPU some seconds of work.
+            round_tokens=settings.buffer_tokens // 2 if settings.provider == "cuda" else 16_384,
         ),
         report=_report,
     )

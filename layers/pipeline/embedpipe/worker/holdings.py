@@ -16,6 +16,8 @@ from embedpipe.worker.room import Room
 _LONGEST_LEASE_S = 43_200 - 60
 # A body is compressed ids in base64; below this, a message is mostly envelope.
 _BODY_BYTES_PER_TOKEN = 8
+# Every delivery held is extended again and again, however short: this bounds their number.
+_LEAST_WEIGHT = 64
 # UTF-8 bytes of text that a provider makes a token of, about.
 _TEXT_BYTES_PER_TOKEN = 4
 
@@ -77,7 +79,7 @@ class Holdings:
         taken = [
             Held(
                 [Lease(one, at, until, lane)],
-                max(1, len(one.body) // _BODY_BYTES_PER_TOKEN),
+                max(_LEAST_WEIGHT, len(one.body) // _BODY_BYTES_PER_TOKEN),
                 lane=lane,
             )
             for one in received
