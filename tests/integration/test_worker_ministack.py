@@ -79,6 +79,7 @@ class Cloud:
             "STORE_QUEUE_URL": urls["store"],
             "EMBED_PROVIDER": "cpu",
             "EMBED_THREADS": "1",
+            "EMBED_TUNE_S": "0",
             "EMBED_BUFFER_TOKENS": "1024",
             "EMBED_VISIBILITY_S": "30",
             "EMBED_WAIT_S": "2",

@@ -23,15 +23,17 @@ def doctor_command(
     port: Annotated[int, typer.Option(help="Port that `up` would take.")] = 8080,
     as_json: AsJson = False,
 ) -> None:
-    """Check Python, packages, model, database, queues, disk, memory and ports.
+    """Check Python, packages, models, devices, database, queues, disk, memory and ports.
 
     Exits 1 when something is bad; a note is no failure.
     """
-    from embedpipe.cli import checks
+    from embedpipe.cli import checks, device_checks
 
     findings = [
         *checks.machine(data_dir),
         *checks.installation(project, data_dir),
+        *device_checks.devices(),
+        *device_checks.speed(data_dir / "models"),
         *checks.cloud(data_dir, find_url(url, data_dir), port),
     ]
     if as_json:
