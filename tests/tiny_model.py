@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from embedpipe.models.directory import ModelDirectory
+from embedpipe.models.directory import MANIFEST, Manifest, ModelDirectory
 from embedpipe.models.prepare import prepare
 from embedpipe.models.sources import Source
 
@@ -138,3 +138,21 @@ def a_tiny_model(models_dir: Path) -> ModelDirectory:
 def the_tiny_model() -> ModelDirectory:
     """Give one for all tests of the process, not to be changed."""
     return a_tiny_model(Path(mkdtemp(prefix="tiny-model-")))
+
+
+W8 = {
+    "file": "model.w8.onnx",
+    "size": 9,
+    "similarity": {"mean": 0.9995, "min": 0.996},
+    "batch_invariance": 0.99999,
+}
+
+
+def with_w8(directory: ModelDirectory) -> ModelDirectory:
+    """Add a second precision whose graph is a file of nine bytes."""
+    (directory.path / "model.w8.onnx").write_bytes(b"weights 8")
+    values = directory.manifest.model_dump(mode="json")
+    values["files"]["model.w8.onnx"] = {"sha256": sha256(b"weights 8"), "bytes": 9}
+    manifest = Manifest.model_validate({**values, "variants": {"w8": W8}})
+    (directory.path / MANIFEST).write_text(manifest.dump())
+    return ModelDirectory.read(directory.path)

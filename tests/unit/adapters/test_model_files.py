@@ -10,7 +10,7 @@ from embedpipe.adapters.tokenizer import ModelsDirectory
 from embedpipe.errors import BlobsUnavailableError, ModelFilesError, NotFoundError
 from embedpipe.models.directory import GRAPH, MANIFEST, TOKENIZER
 
-from tests.tiny_model import MODEL_ID, the_tiny_model
+from tests.tiny_model import MODEL_ID, a_tiny_model, the_tiny_model, with_w8
 
 URI = "s3://bucket/models"
 
@@ -70,6 +70,23 @@ def test_the_tokenizer_is_fetched_without_the_weights(tmp_path: Path) -> None:
     models_from(s3, tmp_path).tokenizer(MODEL_ID)
 
     assert s3.asked == [f"models/{MODEL_ID}/{MANIFEST}", f"models/{MODEL_ID}/{TOKENIZER}"]
+
+
+def test_only_the_graph_of_the_precision_that_is_needed_is_fetched(tmp_path: Path) -> None:
+    source = with_w8(a_tiny_model(tmp_path))
+    s3 = FakeS3(
+        **{path.name.replace(".", "__"): path.read_bytes() for path in source.path.iterdir()}
+    )
+
+    directory = models_from(s3, tmp_path / "models").directory(MODEL_ID, "w8")
+
+    assert directory.graph("w8").exists()
+    assert s3.asked == [f"models/{MODEL_ID}/{MANIFEST}", f"models/{MODEL_ID}/model.w8.onnx"]
+
+
+def test_a_precision_that_was_not_accepted_is_not_fetched(tmp_path: Path) -> None:
+    with pytest.raises(ModelFilesError, match="no fp16 graph"):
+        models_from(FakeS3(), tmp_path).directory(MODEL_ID, "fp16")
 
 
 def test_what_is_on_disk_is_not_fetched_again(tmp_path: Path) -> None:

@@ -8,29 +8,11 @@ import yaml
 from embedpipe.errors import ModelFilesError
 from embedpipe.models.directory import GRAPH, MANIFEST, TOKENIZER, Manifest, ModelDirectory
 
-from tests.tiny_model import a_tiny_model, sha256, the_tiny_model
+from tests.tiny_model import W8, a_tiny_model, the_tiny_model, with_w8
 
 
 def a_manifest(**changes: Any) -> str:
     return yaml.safe_dump({**the_tiny_model().manifest.model_dump(), **changes})
-
-
-W8 = {
-    "file": "model.w8.onnx",
-    "size": 9,
-    "similarity": {"mean": 0.9995, "min": 0.996},
-    "batch_invariance": 0.99999,
-}
-
-
-def with_w8(directory: ModelDirectory) -> ModelDirectory:
-    """Add a second precision whose graph is a file of nine bytes."""
-    (directory.path / "model.w8.onnx").write_bytes(b"weights 8")
-    values = directory.manifest.model_dump(mode="json")
-    values["files"]["model.w8.onnx"] = {"sha256": sha256(b"weights 8"), "bytes": 9}
-    manifest = Manifest.model_validate({**values, "variants": {"w8": W8}})
-    (directory.path / MANIFEST).write_text(manifest.dump())
-    return ModelDirectory.read(directory.path)
 
 
 def test_a_prepared_directory_has_no_problems(tmp_path: Path) -> None:

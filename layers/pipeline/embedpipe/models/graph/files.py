@@ -36,7 +36,7 @@ def save(model: ModelProto, path: Path, *, largest: int = LARGEST_FILE) -> tuple
     ModelFilesError
         It is not valid.
     """
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > largest:
+    if weight_bytes(model) > largest:
         convert_model_to_external_data(
             model, location=f"{path.name}_data", size_threshold=_LEAST_EXTERNAL_BYTES
         )
@@ -49,9 +49,9 @@ def save(model: ModelProto, path: Path, *, largest: int = LARGEST_FILE) -> tuple
     return tuple(sorted(locations(model)))
 
 
-def load(path: Path) -> ModelProto:
-    """Read a model of our own with all its weights."""
-    return onnx.load(path)
+def weight_bytes(model: ModelProto) -> int:
+    """Give how large the weights in a model are."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
 def locations(model: ModelProto) -> set[str]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from onnx import ModelProto
 
+from embedpipe.errors import ModelFilesError
+from embedpipe.models.graph.files import LARGEST_FILE, first_line, weight_bytes
 from embedpipe.models.graph.quantize import dynamic8, weights8
 from embedpipe.models.manifest import Precision
 
@@ -19,6 +21,8 @@ def float16(model: ModelProto) -> ModelProto:
 
     # Types are needed where an operator must stay in float32. In the graphs built here none must.
     known = len(model.graph.value_info) > 0 or model.producer_name == "embedpipe"
+    # Inference of types goes through a single file.
+    known = known or weight_bytes(model) > LARGEST_FILE
     converted: ModelProto = convert_float_to_float16(
         model, keep_io_types=True, disable_shape_infer=known
     )
@@ -34,5 +38,14 @@ TRANSFORMS: dict[Precision, Callable[[ModelProto], ModelProto]] = {
 
 
 def transformed(model: ModelProto, precision: Precision) -> ModelProto:
-    """Give the model in a precision. Its weights must be in it, and it may be changed."""
-    return TRANSFORMS[precision](model)
+    """Give the model in a precision. Its weights must be in it, and it may be changed.
+
+    Raises
+    ------
+    ModelFilesError
+        A library cannot do it with this graph.
+    """
+    try:
+        return TRANSFORMS[precision](model)
+    except (ValueError, TypeError, KeyError, RuntimeError) as exc:
+        raise ModelFilesError(f"no {precision} of this graph: {first_line(exc)}") from exc
