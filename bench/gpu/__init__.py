@@ -1,0 +1,1 @@
+"""Measure a machine with a GPU: `python -m bench.gpu`."""
