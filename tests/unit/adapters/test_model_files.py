@@ -74,9 +74,10 @@ def test_the_tokenizer_is_fetched_without_the_weights(tmp_path: Path) -> None:
 
 def test_only_the_graph_of_the_precision_that_is_needed_is_fetched(tmp_path: Path) -> None:
     source = with_w8(a_tiny_model(tmp_path))
-    s3 = FakeS3(
-        **{path.name.replace(".", "__"): path.read_bytes() for path in source.path.iterdir()}
-    )
+    s3 = FakeS3()
+    s3.objects = {
+        f"models/{MODEL_ID}/{path.name}": path.read_bytes() for path in source.path.iterdir()
+    }
 
     directory = models_from(s3, tmp_path / "models").directory(MODEL_ID, "w8")
 

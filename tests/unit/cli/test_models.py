@@ -193,7 +193,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert result.stderr.endswith("error: No space left on device: model.onnx\n")
 
 
-# ----------------------------------------------------------------------------------- list and verify
+# ---------------------------------------------------------------------------------- list and verify
 
 
 def test_list_shows_the_models_at_hand(tmp_path: Path) -> None:
@@ -341,7 +341,14 @@ def test_remove_leaves_a_link_alone(tmp_path: Path) -> None:
 
 def test_benchmark_shows_every_precision_and_budget(tmp_path: Path) -> None:
     add(tmp_path, "--precision", "w8")
-    options = ["--models-dir", tmp_path / "models", "--seconds", "0.01", "--budget", "64,256"]
+    options: list[str | Path] = [
+        "--models-dir",
+        tmp_path / "models",
+        "--seconds",
+        "0.01",
+        "--budget",
+        "64,256",
+    ]
 
     shown = run("benchmark", "tiny", *options, "--threads", "1")
     as_json = run("benchmark", "tiny", *options, "--precision", "w8", "--json")
