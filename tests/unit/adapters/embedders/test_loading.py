@@ -108,6 +108,18 @@ def test_without_time_nothing_is_measured_or_kept(tmp_path: Path, measurements: 
 
 
 @pytest.mark.usefixtures("measurements")
+def test_what_the_largest_batches_take_is_taken_while_loading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled: list[Any] = []
+    monkeypatch.setattr(loading, "fill", filled.append)
+
+    loaded = a_loader(tmp_path)(MODEL_ID)
+
+    assert filled == [loaded.embedder]
+
+
+@pytest.mark.usefixtures("measurements")
 def test_a_folder_that_cannot_be_written_is_reported_and_the_model_works(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("a file where the folder should be")
     reports: list[LoadReport] = []

@@ -201,7 +201,10 @@ def test_a_load_keeps_nobody_from_other_models() -> None:
         assert slow.result(WAIT_S).model.model_id == "slow"
 
 
-def test_loads_at_the_same_time_keep_to_the_limit() -> None:
+@pytest.mark.parametrize(
+    ("limits", "size"), [({"max_models": 1}, 0), ({"max_memory_bytes": 100}, 60)]
+)
+def test_loads_at_the_same_time_keep_to_the_limits(limits: dict[str, int], size: int) -> None:
     began, go = Event(), Event()
 
     def wait(model_id: str) -> None:
@@ -214,10 +217,10 @@ def test_loads_at_the_same_time_keep_to_the_limit() -> None:
     def expect(model_id: str) -> int:
         if model_id == "b":
             asked.set()
-        return 0
+        return size
 
-    loader = Loader(wait)
-    pool = a_pool(loader, max_models=1, expect=expect)
+    loader = Loader(wait, a=size, b=size)
+    pool = a_pool(loader, expect=expect, **limits)
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(pool.get, "a")
         assert began.wait(WAIT_S)
