@@ -252,6 +252,19 @@ def test_exactly_the_poison_among_messages_of_all_tenants_and_models_fails() -> 
     assert bench.log.getvalue().count("message rejected") == len(poison)
 
 
+def test_a_message_may_fail_before_the_rest_of_it_is_planned() -> None:
+    settings = some_settings(EMBED_MAX_BATCH_TOKENS=16)
+    bench = Bench(embedder=FakeEmbedder(poison_ids=[token("poison")]), settings=settings)
+    poison = bench.submit("poison", *[f"text {number}" for number in range(40)])
+    good = bench.submit("fine")
+
+    bench.worker.drain()
+
+    assert bench.jobs.error_code(poison) == "POISON_CHUNK"
+    assert [answer.job_id for answer in bench.answers()] == [good.job_id]
+    assert bench.held == 0
+
+
 def test_a_wrong_vector_fails_only_its_message_and_is_never_sent() -> None:
     class Long(FakeEmbedder):
         def embed(self, token_ids: Sequence[Sequence[int]]) -> Any:

@@ -75,6 +75,10 @@ class Ready:
     is_begun: bool = False
     is_withdrawn: bool = False
 
+    def __post_init__(self) -> None:
+        # A message that fails lets go of its ids while some of its chunks are not planned yet.
+        self._ids = self.held.token_ids
+
     @property
     def is_open(self) -> bool:
         """Whether its vectors are still to be computed."""
@@ -83,7 +87,7 @@ class Ready:
     def next_chunk(self) -> Chunk:
         """Give the first of the rows."""
         row = self.rows.popleft()
-        return Chunk(self, row, self.held.token_ids[row])
+        return Chunk(self, row, self._ids[row])
 
 
 @dataclass(eq=False, slots=True)
