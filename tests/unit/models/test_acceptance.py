@@ -91,7 +91,7 @@ def test_one_bad_text_among_many_good_ones_is_enough_to_be_refused() -> None:
         found = a_model()(token_ids)
         for row, ids in enumerate(token_ids):
             if ids == INPUTS[7]:
-                found[row] = np.roll(found[row], 1)
+                found[row] += 0.75 * np.roll(found[row], 1)
         return found
 
     [reason] = reasons(nearly, "int8")

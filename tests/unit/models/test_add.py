@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from embedpipe.models import variants
 from embedpipe.models.acceptance import Judgement
 from embedpipe.models.add import Added, Request, add
 from embedpipe.models.directory import ModelDirectory
+from embedpipe.models.graph.files import save
 from embedpipe.models.manifest import FP32, Pooling, Precision, Similarity
 from embedpipe.models.runner import Runner
 
@@ -251,6 +253,22 @@ def test_an_export_that_does_not_say_how_long_inputs_may_be_needs_to_be_told(
 
     assert result.info is not None
     assert result.info.max_tokens == 12
+
+
+def test_weights_beside_a_large_graph_are_pinned_and_verified_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "save", partial(save, largest=2_000))
+
+    added(tmp_path, precisions=("w8",))
+
+    directory = made(tmp_path)
+    assert directory.manifest.graph_files("w8") == ("model.w8.onnx", "model.w8.onnx_data")
+    assert directory.manifest.graph_files("fp32") == ("model.onnx", "model.onnx_data")
+    assert vectors(directory, "w8").shape == (2, 8)
+    (directory.path / "model.w8.onnx_data").write_bytes(b"damaged")
+    with pytest.raises(ModelFilesError, match=r"model\.w8\.onnx_data of tiny is not the pinned"):
+        directory.graph("w8")
 
 
 def judging(monkeypatch: pytest.MonkeyPatch, *refused: Precision) -> None:

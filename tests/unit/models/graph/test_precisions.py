@@ -71,6 +71,9 @@ def test_8_bit_weights_are_near_the_numbers_they_stand_for(gemm: bool) -> None:
     assert error(run(model)) < 0.02
     kept = {numpy_helper.to_array(one).dtype for one in model.graph.initializer if one.raw_data}
     assert np.dtype(np.int8) in kept
+    scales = {one.name: list(one.dims) for one in model.graph.initializer if "scale" in one.name}
+    odd = [5, 1, 1] if gemm else [1, 1, 5]
+    assert sorted(scales.values()) == sorted([odd, [2, 1, 32], [50, 1]])
     assert not {"table", "matrix", "odd"} & {one.name for one in model.graph.initializer}
 
 

@@ -45,10 +45,11 @@ def test_any_operator_set_pools_as_we_do_outside(opset: int, how: PoolingType) -
 
 
 def test_dense_layers_come_between_pooling_and_unit_length() -> None:
-    first = Dense(np.array([[1, 2], [3, 4], [5, 6]], np.float32), np.ones(3, np.float32), "tanh")
-    second = Dense(np.array([[1, -1, 0]], np.float32), None, "identity")
+    weight = np.array([[0.1, 0.2], [0.3, -0.4], [0.5, 0.1]], np.float32)
+    first = Dense(weight, np.ones(3, np.float32), "tanh")
+    second = Dense(np.array([[1, -1, 0], [0, 1, 2]], np.float32), None, "identity")
 
-    model = append(passing_through(17), Tail("mean", (first, None, second)), dimensions=1)
+    model = append(passing_through(17), Tail("mean", (first, None, second)), dimensions=2)
 
     inner = np.tanh(pool(HIDDEN, MASK, "mean") @ first.weight.T + 1)
     assert run(model) == pytest.approx(
