@@ -255,7 +255,7 @@ def test_exactly_the_poison_among_messages_of_all_tenants_and_models_fails() -> 
 def test_a_message_may_fail_before_the_rest_of_it_is_planned() -> None:
     settings = some_settings(EMBED_MAX_BATCH_TOKENS=16)
     bench = Bench(embedder=FakeEmbedder(poison_ids=[token("poison")]), settings=settings)
-    poison = bench.submit("poison", *[f"text {number}" for number in range(40)])
+    poison = bench.submit("poison", *[f"text {number}" for number in range(400)])
     good = bench.submit("fine")
 
     bench.worker.drain()
