@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from bench.engine.child import ROOT, Child, ChildError
 from bench.engine.contest import Contest, Entry, say
 from bench.engine.engines import ENGINES, LIMIT, Engine
 from bench.engine.environments import CannotInstallError, model_for_rivals
+from bench.engine.environments import models_dir as bench_models
 from bench.engine.mixes import all_mixes
 from bench.engine.rig import MODEL_ID
 
@@ -35,7 +35,7 @@ def main() -> None:
     """Measure, print, write."""
     arguments = _arguments()
     began = time.perf_counter()
-    models_dir = Path(os.environ.get("MODELS_DIR", ROOT / ".embedpipe" / "models")).resolve()
+    models_dir = bench_models(arguments.wheel)
     mixes = all_mixes(ModelsDirectory(models_dir).tokenizer(MODEL_ID), arguments.tokens)
     mixes = {name: mix for name, mix in mixes.items() if name in arguments.mixes}
     described = machine.describe()
@@ -130,10 +130,11 @@ def _of_limit(contest: Contest, engine: Engine, mix: str) -> list[Entry]:
 
 
 def _of_ours(_: Contest, engine: Engine, __: str) -> list[Entry]:
-    return [
-        Entry(engine.name, "", {"from": "ids"}),
-        Entry(engine.name, "with tokenization", {"from": "texts"}),
-    ]
+    entries = [Entry(engine.name, "", {"from": "ids"})]
+    if not engine.settings:
+        # What rivals do as well, who are given texts.
+        entries.append(Entry(engine.name, "with tokenization", {"from": "texts"}))
+    return entries
 
 
 def _of_rival(contest: Contest, engine: Engine, mix: str) -> list[Entry]:

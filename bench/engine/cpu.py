@@ -22,8 +22,14 @@ class InsideRun:
 
     That of the threads which call it is measured around each call. The runtime's own threads do
     nothing else, as they do not spin: all CPU of threads that Python did not start is theirs.
+
+    Attributes
+    ----------
+    calls
+        Calls of `session.run` since somebody set it to 0.
     """
 
+    calls: int = 0
     _called_s: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -56,6 +62,7 @@ class InsideRun:
                 spent_s = time.thread_time() - began
                 with self._lock:
                     self._called_s += spent_s
+                    self.calls += 1
 
         return timed
 

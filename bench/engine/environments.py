@@ -10,6 +10,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from embedpipe.models.add import Request, add
+from embedpipe.models.manifest import MANIFEST, Precision
 from embedpipe.models.sources import MINILM
 
 from bench.engine.child import ROOT
@@ -58,6 +60,26 @@ def extra_packages(name: str) -> Path:
     _run([sys.executable, *_PIP, "install", "--quiet", *where, "--requirement", str(pins)])
     stamp.write_text(wanted)
     return folder
+
+
+def models_dir(wheel: Path | None = None) -> Path:
+    """Give a models directory with the model in all precisions that are measured.
+
+    Made of the very folder that the rivals read. int8 computes by the batch's largest numbers, so
+    a text's vector depends on its neighbours; that is allowed here, and its cosine is reported.
+
+    Raises
+    ------
+    CannotInstallError, ModelFilesError
+        The model cannot be had or made.
+    """
+    target = SCRATCH / "models"
+    if not (target / MINILM.model_id / MANIFEST).exists():
+        precisions: tuple[Precision, ...] = ("fp32", "int8")
+        target.mkdir(parents=True, exist_ok=True)
+        request = Request(MINILM.model_id, precisions=precisions, allow_batch_variance=True)
+        add(model_for_rivals(wheel), target, request)
+    return target
 
 
 def model_for_rivals(wheel: Path | None = None) -> Path:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from aws_lambda_powertools import Logger
 from embedpipe.adapters.memory import MemoryDatabase, MemoryQueue
 from embedpipe.adapters.tokenizer import ModelsDirectory
-from embedpipe.domain.jobs import Chunking, JobRef, NewJob
+from embedpipe.domain.jobs import Chunking, JobError, JobRef, NewJob
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.domain.tokens import pack
 from embedpipe.messages import EmbedRequested, StoreRequested, decode
@@ -220,10 +220,9 @@ class JobBook:
             tokens=pack(ids),
         )
 
-    def failed(self, messages: Sequence[EmbedRequested]) -> dict[str, str]:
-        """Give what each failed job says, by job id."""
-        jobs = [self.port.get(message.tenant_id, message.job_id) for message in messages]
-        return {job.job_id: job.error.message for job in jobs if job.error is not None}
+    def error(self, tenant: str, job_id: str) -> JobError | None:
+        """Say why a job failed; None when it did not."""
+        return self.port.get(tenant, job_id).error
 
     def _admit(self, tenant: str) -> JobRef:
         job_id = str(uuid4())
