@@ -202,6 +202,14 @@ def test_a_cpu_has_small_budgets_and_a_gpu_large_ones() -> None:
     assert (gpu.budgets[0], gpu.budgets[-1], gpu.usual_budget) == (1024, 262_144, 16_384)
 
 
+def test_a_buffer_of_any_size_gives_a_mix_that_is_soon_planned() -> None:
+    small, large, larger = (a_plan(round_tokens=tokens) for tokens in (999, 10**6, 10**7))
+
+    assert small.space().round_tokens == 999
+    assert large.space().round_tokens == 32_768
+    assert large.circumstance() == larger.circumstance() != small.circumstance()
+
+
 def test_a_large_model_is_not_held_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("embedpipe.adapters.embedders.plan._LARGE_GRAPH_BYTES", 10)
 

@@ -27,6 +27,8 @@ _BUDGETS: dict[Provider, list[int]] = {
     "cpu": [1 << power for power in range(6, 13)],
     "cuda": [1 << power for power in range(10, 19)],
 }
+# A mix of so many tokens is planned as well as a larger one, and sooner.
+_MOST_PLANNED: dict[Provider, int] = {"cpu": 32_768, "cuda": 262_144}
 # Above this, each way to share the cores would take the memory of a large model once more.
 _LARGE_GRAPH_BYTES = 1_000_000_000
 # A session takes its weights, a second time in the order that the processor likes, and some room.
@@ -106,7 +108,7 @@ class Plan:
             arms=self._arms(),
             budgets=[wanted] if wanted else _BUDGETS[provider],
             usual_budget=wanted or USUAL[provider].max_batch_tokens,
-            round_tokens=max(self.runtime.round_tokens, wanted or 0),
+            round_tokens=max(self._round_tokens, wanted or 0),
         )
 
     def circumstance(self) -> Circumstance:
@@ -122,7 +124,7 @@ class Plan:
             device=cuda.device_name() if runtime.provider == "cuda" else machine.cpu_name(),
             cores=self.cores,
             given=f"{runtime.streams} streams, {runtime.threads} threads, "
-            f"{runtime.max_batch_tokens or 0} of {runtime.round_tokens} tokens",
+            f"{runtime.max_batch_tokens or 0} of {self._round_tokens} tokens",
         )
 
     def open(self, tuning: Tuning) -> LocalEmbedder:
@@ -174,6 +176,10 @@ class Plan:
             raise ModelFilesError(
                 f"{self.precision} on this device is refused: {'; '.join(judgement.reasons)}"
             )
+
+    @property
+    def _round_tokens(self) -> int:
+        return min(self.runtime.round_tokens, _MOST_PLANNED[self.runtime.provider])
 
     @property
     def _graph_files(self) -> tuple[str, ...]:
