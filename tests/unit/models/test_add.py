@@ -233,6 +233,13 @@ def test_an_export_gives_the_same_vectors_as_the_weights_it_was_made_of(
     assert result.info.fingerprint != the_tiny_model().info.fingerprint
 
 
+def test_the_vocabulary_of_an_export_is_that_of_its_configuration(tmp_path: Path) -> None:
+    saved(an_export(), tmp_path / "source" / "model.onnx")
+
+    with pytest.raises(ModelFilesError, match="the weights only up to 8"):
+        added(tmp_path, {**FOREIGN, "config.json": {"model_type": "albert", "vocab_size": 9}})
+
+
 def test_an_export_that_pools_keeps_its_own_pooling(tmp_path: Path) -> None:
     saved(an_export(is_pooled=True), tmp_path / "source" / "model.onnx")
 

@@ -113,6 +113,7 @@ def _from_graph(files: SentenceFiles, graph: foreign.Foreign, how: PoolingType) 
     # A graph that pools has what follows pooling in it as well.
     steps, more = ((), ()) if graph.is_pooled else _steps(files)
     width = graph.dimensions or files.config.get("hidden_size") or files.config.get("dim")
+    vocabulary = files.config.get("vocab_size")
     if not isinstance(width, int):
         raise ModelFilesError(f"{graph.files[0].name} does not say how long its vectors are")
     return Blueprint(
@@ -120,7 +121,7 @@ def _from_graph(files: SentenceFiles, graph: foreign.Foreign, how: PoolingType) 
         tail=Tail(None if graph.is_pooled else how, steps),
         dimensions=_dimensions(steps, width),
         longest=None,
-        vocabulary=None,
+        vocabulary=vocabulary if isinstance(vocabulary, int) else None,
         weight_files=(*graph.files, *more),
         origin="onnx",
     )

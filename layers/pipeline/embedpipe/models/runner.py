@@ -64,7 +64,8 @@ def _session(graph: Path, device: Device) -> InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    # What goes wrong is said by the exceptions.
+    options.log_severity_level = 4
     # As the worker does it: spinning threads take the cores from whoever shares them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):

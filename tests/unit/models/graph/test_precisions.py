@@ -96,6 +96,42 @@ def test_a_small_table_stays_as_it_is() -> None:
     assert "table" in {one.name for one in model.graph.initializer}
 
 
+def test_a_weight_that_layers_share_under_two_names_is_quantized_once() -> None:
+    model = a_model()
+    model.graph.node.insert(0, helper.make_node("Identity", ["matrix"], ["again"]))
+    model.graph.node[2].input[1] = "again"
+
+    quantized = weights8(model)
+
+    assert error(run(quantized)) < 0.02
+    assert "Identity" not in {node.op_type for node in quantized.graph.node}
+    assert "matrix" not in {one.name for one in quantized.graph.initializer}
+
+
+def test_a_weight_that_a_graph_within_the_graph_uses_is_kept() -> None:
+    model = a_model()
+    then, other = (
+        helper.make_graph(
+            [helper.make_node("ReduceSum", ["matrix"], [name], keepdims=0)],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, [])],
+        )
+        for name in ("a", "b")
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.extend(
+        [
+            helper.make_node("If", ["yes"], ["sum"], then_branch=then, else_branch=other),
+            helper.make_node("Sub", ["before", "sum"], ["less"]),
+            helper.make_node("Add", ["less", "sum"], ["out"]),
+        ]
+    )
+    model.graph.node[3].output[0] = "before"
+
+    assert error(run(weights8(model))) < 0.02
+
+
 def test_a_matrix_of_zeros_stays_one() -> None:
     model = a_model()
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(MATRIX * 0, "matrix"))

@@ -12,11 +12,11 @@ operator DynamicQuantizeLinear.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from embedpipe.models.graph.nodes import Array
 
@@ -92,18 +92,46 @@ def dynamic8(model: ModelProto, *, least_table: int = LEAST_TABLE) -> ModelProto
 
 def _replaced(model: ModelProto, least_table: int, rules: dict[str, _Replace]) -> ModelProto:
     graph = model.graph
+    _name_weights_once(graph)
     quantizer = _Quantizer({tensor.name: tensor for tensor in graph.initializer}, least_table)
     nodes: list[NodeProto] = []
     for node in graph.node:
         rule = rules.get(node.op_type)
         nodes += [node] if rule is None else rule(quantizer, node)
-    used = {name for node in nodes for name in node.input}
+    used = set(_inputs(nodes))
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     kept += [numpy_helper.from_array(values, name) for name, values in quantizer.added.items()]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
     return model
+
+
+def _name_weights_once(graph: GraphProto) -> None:
+    """Take away the second names that exporters give to weights that layers share."""
+    weights = {tensor.name for tensor in graph.initializer}
+    kept = {output.name for output in graph.output} | set(_inputs(graph.node, inner=True))
+    names: dict[str, str] = {}
+    nodes = []
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = names.get(name, name)
+        is_name = node.op_type == "Identity" and node.input[0] in weights
+        if is_name and node.output[0] not in kept:
+            names[node.output[0]] = node.input[0]
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _inputs(nodes: Iterable[NodeProto], *, inner: bool = False) -> Iterator[str]:
+    """Give the names that nodes use; with `inner`, only those that graphs within nodes use."""
+    for node in nodes:
+        if not inner:
+            yield from node.input
+        for attribute in node.attribute:
+            yield from _inputs(attribute.g.node)
 
 
 def _matrix(quantizer: _Quantizer, node: NodeProto) -> Iterator[NodeProto]:
