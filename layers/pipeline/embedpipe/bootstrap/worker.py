@@ -66,7 +66,11 @@ def _pool(
     from embedpipe.adapters.embedders.loading import ModelLoader
     from embedpipe.adapters.embedders.plan import Runtime
     from embedpipe.adapters.embedders.pool import ModelPool
+    from embedpipe.adapters.embedders.session import check_provider
 
+    if models.get(settings.default_model_id).is_remote:
+        # Nothing is loaded at the start, and a device that is asked for and not there must show.
+        check_provider(settings.provider)
     folder: Path = models_dir(settings, catalogue)
     loader = ModelLoader(
         models.directory,
