@@ -20,7 +20,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e bench \
+.PHONY: help setup demo test check lint format types unit contract integration e2e bench bench-engine soak \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -62,6 +62,13 @@ e2e: $(VENV)/.dev $(MODEL) ## Tests of the whole pipeline from outside
 
 bench: $(VENV)/.dev $(MODEL) ## Measure the pipeline; tables here, JSON in bench/results/
 	$(BIN)/python -m bench.pipeline
+
+bench-engine: $(VENV)/.dev $(MODEL) ## Measure the embed stage beside other engines (BENCH="--rounds 3 --skip-rivals")
+	$(BIN)/python -m bench.engine $(BENCH)
+	$(BIN)/python -m bench.engine.latency
+
+soak: $(VENV)/.dev $(MODEL) ## Run 10,000 messages, some poison, and stop workers in mid-batch
+	$(BIN)/python -m bench.soak $(SOAK)
 
 template: $(SAM_VENV)/.ready ## Check template.yaml with cfn-lint and the SAM CLI
 	$(SAM_VENV)/bin/cfn-lint template.yaml

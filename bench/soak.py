@@ -1,4 +1,4 @@
-"""Many messages through the real worker with the real model, some of them poison; memory meanwhile.
+"""Many messages through the real worker with the real model, some of them poison.
 
 Run with `make soak`. Prints tables, writes bench/results/soak.json and soak.md; exits with 1 when
 anything is not as it must be.
@@ -21,6 +21,7 @@ from threading import Event, Thread
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from embedpipe.adapters.embedders.session import open_session
 from embedpipe.adapters.tokenizer import ModelsDirectory
 from embedpipe.messages import EmbedRequested, StoreRequested, decode
@@ -232,8 +233,8 @@ def publish(found: dict[str, Any], console: Console) -> str:
     """Print what was found; give it in Markdown."""
     memory, counters = found["memory"], found["counters"]
     said = (
-        f"{found['messages']:,} messages, {found['chunks']:,} chunks, {found['tokens']:,} tokens in "
-        f"{found['seconds']:.0f} s ({found['tokens_per_s']:,.0f} tokens/s; "
+        f"{found['messages']:,} messages, {found['chunks']:,} chunks, {found['tokens']:,} tokens "
+        f"in {found['seconds']:.0f} s ({found['tokens_per_s']:,.0f} tokens/s; "
         f"{counters['passes']:,.0f} inference batches, {counters['failed_passes']:,.0f} failed). "
         f"Good messages answered exactly once: {found['good_answered_once']:,} of "
         f"{found['good']:,}; failed: {found['good_failed']}. Poisoned: {found['poisons']}; in the "
@@ -269,6 +270,8 @@ def main() -> None:
     parser.add_argument("--stops", type=int, default=5, help="workers to stop in mid-batch; or 0")
     arguments = parser.parse_args()
     models_dir = Path(os.environ.get("MODELS_DIR", ROOT / ".embedpipe" / "models")).resolve()
+    # Each poison chunk makes the runtime print some lines.
+    onnxruntime.set_default_logger_severity(4)
     console = Console(width=120)
     result: dict[str, Any] = {"machine": machine.describe()}
     parts = [f"Machine: {machine.sentence(result['machine'])}."]

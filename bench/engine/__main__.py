@@ -18,7 +18,7 @@ from embedpipe.adapters.tokenizer import ModelsDirectory
 from rich.console import Console
 
 from bench.engine import machine, report
-from bench.engine.child import ROOT, Child, ChildError
+from bench.engine.child import ROOT, ChildError
 from bench.engine.contest import Contest, Entry, say
 from bench.engine.engines import ENGINES, LIMIT, Engine
 from bench.engine.environments import CannotInstallError, model_for_rivals

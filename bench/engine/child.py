@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Timer
 from typing import Any, TextIO
@@ -147,10 +148,8 @@ class Child:
     def close(self) -> None:
         """End it."""
         if self._process.stdin is not None:
-            try:
+            with suppress(OSError):
                 self._process.stdin.close()
-            except OSError:
-                pass
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:

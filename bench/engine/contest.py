@@ -61,7 +61,12 @@ class Row:
     def summary(self, tokens: int) -> dict[str, Any]:
         """Give medians as figures; none when no round went well."""
         if not self.seconds:
-            return {"mix": self.mix, "engine": self.engine, "label": self.label, "error": self.error}
+            return {
+                "mix": self.mix,
+                "engine": self.engine,
+                "label": self.label,
+                "error": self.error,
+            }
         seconds, cpu_s = median(self.seconds), median(self.cpu_s)
         padded = median(self.padded_tokens) if self.padded_tokens else None
         return {

@@ -87,9 +87,7 @@ class Scene:
     def __init__(self, models_dir: Path, mix: Mix, *, is_fair: bool, lane: str = "normal") -> None:
         self._waiting = Waiting()
         settings = settings_of(models_dir)
-        self.rig = Rig(
-            settings, lanes=sorted({"normal", lane}), sink=self._waiting.answered
-        )
+        self.rig = Rig(settings, lanes=sorted({"normal", lane}), sink=self._waiting.answered)
         if is_fair:
             self.rig.queues["normal"] = FairQueue(
                 "embed", visibility_s=settings.visibility_s, dlq=self.rig.dlq
@@ -144,12 +142,19 @@ class Scene:
         return time.perf_counter() - began, counters.read()["passes"] - passes
 
 
-def synchronous(models_dir: Path, mixes: dict[str, Mix], chunks: int, requests: int) -> dict[str, Any]:
+def synchronous(
+    models_dir: Path, mixes: dict[str, Mix], chunks: int, requests: int
+) -> dict[str, Any]:
     """Time requests of one query each, first with nothing queued, then beside a flood."""
     rig = Rig(settings_of(models_dir), sink=lambda _: None)
     bodies = [
-        {"model_id": MODEL_ID, "fingerprint": rig.model.fingerprint, "inputs": [text], "kind": "query"}
-        for text in mixes["queries"].texts[: requests]
+        {
+            "model_id": MODEL_ID,
+            "fingerprint": rig.model.fingerprint,
+            "inputs": [text],
+            "kind": "query",
+        }
+        for text in mixes["queries"].texts[:requests]
     ]
     found: dict[str, Any] = {}
     with rig.running() as worker:

@@ -1,4 +1,4 @@
-"""The limit, as a child: `session.run` on inputs padded beforehand, best of many ways to cut them."""
+"""The limit, as a child: `session.run` on inputs padded beforehand, the best of many ways."""
 
 from __future__ import annotations
 

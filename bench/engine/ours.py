@@ -45,7 +45,9 @@ class Ours:
             np.save(path, vectors)
         return answer | {"rows": len(vectors), "setting": self._setting()}
 
-    def _run(self, refs: Sequence[JobRef], bodies: Callable[[], Iterable[tuple[str, str]]]) -> Answer:
+    def _run(
+        self, refs: Sequence[JobRef], bodies: Callable[[], Iterable[tuple[str, str]]]
+    ) -> Answer:
         rig = self._rig
         rig.answers.clear()
         counters = self._worker.context.counters

@@ -1,4 +1,4 @@
-"""Queues and jobs of this process for a worker in another one, so that it can be killed for real."""
+"""Queues and jobs of this process for a worker in another one, which can be stopped for real."""
 
 from __future__ import annotations
 

@@ -79,7 +79,9 @@ def markdown(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def show(console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show(
+    console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
     """Print a table on the terminal."""
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(header):

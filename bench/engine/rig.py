@@ -6,11 +6,11 @@ import base64
 import io
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition, Thread
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import numpy as np
@@ -22,7 +22,7 @@ from embedpipe.domain.jobs import Chunking, JobError, JobRef, NewJob
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.domain.tokens import pack
 from embedpipe.messages import EmbedRequested, StoreRequested, decode
-from embedpipe.ports import Inbox, Jobs, NewBatch, NewChunk, Outbox, Outgoing, OutboxRow
+from embedpipe.ports import Inbox, Jobs, NewBatch, NewChunk, Outbox, OutboxRow, Outgoing
 from embedpipe.settings import EmbedSettings
 from embedpipe.worker import Context, Ports, Worker
 
@@ -107,7 +107,7 @@ class Rig:
         self.models = ModelsDirectory(settings.models_dir)
         self.model = self.models.get(MODEL_ID)
         self.dlq = MemoryQueue("embed-dlq")
-        self.queues = {
+        self.queues: dict[str, Any] = {
             lane: MemoryQueue("embed", visibility_s=settings.visibility_s, dlq=self.dlq)
             for lane in lanes
         }
@@ -154,14 +154,14 @@ class Rig:
 def make_worker(
     settings: EmbedSettings,
     models: ModelsDirectory,
-    queues: dict[str, Any],
+    queues: Mapping[str, Any],
     answers: Outbox,
     jobs: Jobs,
-    log: io.TextIOBase | None,
+    log: IO[str],
     **overrides: Any,
 ) -> Worker:
     """Make a worker as `functions/embed_gpu` does, without a cache of vectors."""
-    inboxes: dict[str, Inbox] = queues
+    inboxes: Mapping[str, Inbox] = queues
     fields: dict[str, Any] = {
         "inboxes": inboxes,
         "store_queue": answers,
@@ -171,7 +171,7 @@ def make_worker(
         "policy": RetryPolicy(),
         "settings": settings,
     }
-    logger = Logger(service=f"bench-{uuid4().hex}", stream=log) if log is not None else None
+    logger = Logger(service=f"bench-{uuid4().hex}", stream=log)
     return Worker(Context.of(Ports(**fields | overrides), logger=logger))
 
 

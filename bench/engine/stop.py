@@ -120,7 +120,13 @@ class Stopping:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as stream:
             child = subprocess.Popen(
-                [sys.executable, "-m", "bench.engine.stoppable", self._socket_name, self._models_dir],
+                [
+                    sys.executable,
+                    "-m",
+                    "bench.engine.stoppable",
+                    self._socket_name,
+                    self._models_dir,
+                ],
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,

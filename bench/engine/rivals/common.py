@@ -49,9 +49,8 @@ def run(load: Callable[[Answer, Padded], Embed]) -> None:
 
             texts = mixes[question["mix"]]["texts"][: question.get("limit")]
             padded.clear()
-            found: list[Any] = []
-            answer = measured(lambda: found.append(embed(texts, question["batch"])) or {})
-            vectors = np.asarray(found[0], dtype=np.float32)
+            answer = measured(lambda: {"vectors": embed(texts, question["batch"])})
+            vectors = np.asarray(answer.pop("vectors"), dtype=np.float32)
             if path := question.get("save"):
                 np.save(path, vectors)
             return answer | {

@@ -16,9 +16,7 @@ def load(first: Answer, padded: Padded, backend: Any) -> Embed:
 
     path = first["model"] if backend == "torch" else _exported(first)
     model = SentenceTransformer(path, device="cpu", backend=backend)
-    model[0].register_forward_pre_hook(
-        lambda _, features: padded.count(features[0]["input_ids"])
-    )
+    model[0].register_forward_pre_hook(lambda _, features: padded.count(features[0]["input_ids"]))
 
     def embed(texts: list[str], batch: int) -> Any:
         return model.encode(texts, batch_size=batch, show_progress_bar=False)
@@ -32,7 +30,9 @@ def _exported(first: Answer) -> str:
 
     target = Path(first["scratch"]) / "exported"
     if not (target / "modules.json").exists():
-        SentenceTransformer(first["model"], device="cpu", backend="onnx").save_pretrained(str(target))
+        SentenceTransformer(first["model"], device="cpu", backend="onnx").save_pretrained(
+            str(target)
+        )
     return str(target)
 
 
