@@ -26,9 +26,9 @@ from bench.engine.environments import models_dir as bench_models
 from bench.engine.mixes import all_mixes
 from bench.engine.rig import MODEL_ID
 
-_SWEEP_TOKENS = 4_000
-_TOP_WAYS = 2
-_ROUNDS_OF_DEFAULTS = 2
+_SWEEP_TOKENS = 6_000
+_TOP_WAYS = 3
+_TOP_BATCHES = 2
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
             for name, mix in mixes.items()
         },
         "rounds": arguments.rounds,
-        "rows": report.with_ratios(summaries, limit=LIMIT),
+        "rows": report.with_places(summaries, limit=LIMIT),
         "engines": started,
         "not_run": contest.failures,
         "seconds": time.perf_counter() - began,
@@ -77,7 +77,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=24_000, help="tokens of each mix, about")
+    parser.add_argument("--tokens", type=int, default=12_000, help="tokens of each mix, about")
     parser.add_argument("--only", action="append", help="engines whose name holds this")
     parser.add_argument("--skip-rivals", action="store_true")
     parser.add_argument(
@@ -140,15 +140,14 @@ def _of_ours(_: Contest, engine: Engine, __: str) -> list[Entry]:
 def _of_rival(contest: Contest, engine: Engine, mix: str) -> list[Entry]:
     say(f"sweep: {engine.name}, {mix}")
     try:
-        best = contest.best_batch(engine.name, mix, engine.batches, _SWEEP_TOKENS)
+        best = contest.best_batches(engine.name, mix, engine.batches, _SWEEP_TOKENS, _TOP_BATCHES)
     except ChildError as error:
         contest.failures[f"{engine.name}, {mix}"] = str(error)
         return []
-    entries = [Entry(engine.name, "best", {"batch": best})]
-    if best != engine.default_batch:
-        question = {"batch": engine.default_batch}
-        entries.append(Entry(engine.name, "default", question, rounds=_ROUNDS_OF_DEFAULTS))
-    return entries
+    return [
+        Entry(engine.name, "", {"batch": batch}, is_default=batch == engine.default_batch)
+        for batch in dict.fromkeys([*best, engine.default_batch])
+    ]
 
 
 _KINDS: dict[str, Callable[[Contest, Engine, str], list[Entry]]] = {
@@ -159,7 +158,7 @@ _KINDS: dict[str, Callable[[Contest, Engine, str], list[Entry]]] = {
 
 
 def _publish(result: dict[str, Any]) -> None:
-    console = Console(width=160)
+    console = Console(width=170)
     results = ROOT / "bench" / "results"
     results.mkdir(exist_ok=True)
     tables = []
@@ -168,7 +167,8 @@ def _publish(result: dict[str, Any]) -> None:
             f"**{name}**: {mix['says']}; {mix['texts']:,} texts, {mix['tokens']:,} tokens, "
             f"mean {mix['mean_tokens']:.0f}, longest {mix['longest']}"
         )
-        rows = [report.cells(row) for row in result["rows"] if row["mix"] == name]
+        of_mix = [row for row in result["rows"] if row["mix"] == name]
+        rows = [report.cells(row) for row in report.chosen(of_mix)]
         report.show(console, title.replace("**", ""), report.COLUMNS, rows)
         tables.append(report.markdown(title, report.COLUMNS, rows))
     header = ("Engine", "Peak memory, MB", "Start, s")

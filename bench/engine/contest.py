@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -17,6 +17,8 @@ from bench.engine.child import Child, ChildError
 from bench.engine.mixes import Mix
 
 _SWEEP_TIMEOUT_S = 300.0
+# Each setting of a sweep is tried so often, in turn; the best try counts.
+_TRIES = 2
 
 Floats = npt.NDArray[np.float32]
 
@@ -28,8 +30,7 @@ class Entry:
     engine: str
     label: str
     question: dict[str, Any]
-    #: How many rounds at most: the settings that are not the best one need fewer.
-    rounds: int = 1_000
+    is_default: bool = False
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Row:
     mix: str
     engine: str
     label: str
+    is_default: bool = False
     setting: str = ""
     seconds: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
@@ -65,6 +67,7 @@ class Row:
                 "mix": self.mix,
                 "engine": self.engine,
                 "label": self.label,
+                "is_default": self.is_default,
                 "error": self.error,
             }
         seconds, cpu_s = median(self.seconds), median(self.cpu_s)
@@ -73,6 +76,7 @@ class Row:
             "mix": self.mix,
             "engine": self.engine,
             "label": self.label,
+            "is_default": self.is_default,
             "setting": self.setting,
             "rounds": len(self.seconds),
             "tokens_per_s": tokens / seconds,
@@ -130,23 +134,27 @@ class Contest:
     def best_ways(self, engine: str, mix: str, tokens: int, top: int) -> list[dict[str, Any]]:
         """Have the limit try all ways on the first texts of a mix; give the fastest."""
         question = {"mix": mix, "limit": self._texts_for(mix, tokens), "top": top}
-        found = self.children[engine].ask(question, timeout_s=_SWEEP_TIMEOUT_S)["best"]
-        return [{k: v for k, v in way.items() if k != "sweep_s"} for way in found]
+        found: list[dict[str, Any]] = self.children[engine].ask(
+            question, timeout_s=_SWEEP_TIMEOUT_S
+        )["best"]
+        return found
 
-    def best_batch(self, engine: str, mix: str, tried: Iterable[int], tokens: int) -> int:
+    def best_batches(
+        self, engine: str, mix: str, tried: Sequence[int], tokens: int, top: int
+    ) -> list[int]:
         """Have a rival try batch sizes on the first texts of a mix; give the fastest."""
         limit = self._texts_for(mix, tokens)
-        seconds = {}
-        for batch in tried:
-            self.children[engine].ask({"mix": mix, "batch": batch, "limit": min(batch, limit)})
-            answer = self.children[engine].ask({"mix": mix, "batch": batch, "limit": limit})
-            seconds[batch] = answer["seconds"]
-        return min(seconds, key=seconds.__getitem__)
+        seconds: dict[int, float] = {}
+        for _ in range(_TRIES):
+            for batch in tried:
+                answer = self.children[engine].ask({"mix": mix, "batch": batch, "limit": limit})
+                seconds[batch] = min(answer["seconds"], seconds.get(batch, answer["seconds"]))
+        return sorted(seconds, key=seconds.__getitem__)[:top]
 
     def run(self, entries: Mapping[str, Sequence[Entry]], rounds: int) -> list[Row]:
         """Run all entries of all mixes, turn by turn, beginning with another one each round."""
         rows = {
-            (mix, at): Row(mix, entry.engine, entry.label)
+            (mix, at): Row(mix, entry.engine, entry.label, entry.is_default)
             for mix, of_mix in entries.items()
             for at, entry in enumerate(of_mix)
         }
@@ -155,8 +163,7 @@ class Contest:
                 say(f"round {number + 1} of {rounds}: {mix}")
                 for turn in range(len(of_mix)):
                     at = (turn + number) % len(of_mix)
-                    if number < of_mix[at].rounds:
-                        self._turn(rows[mix, at], of_mix[at])
+                    self._turn(rows[mix, at], of_mix[at])
         return list(rows.values())
 
     def _turn(self, row: Row, entry: Entry) -> None:

@@ -23,6 +23,7 @@ BUDGETS = (64, 128, 256, 512, 1024, 2048, 4096)
 #: Batches at the same time, and threads of the runtime in each.
 SHAPES = ((1, 2), (2, 1))
 _OVERHEAD_TOKENS = 16
+_FINALISTS = 10
 
 Feed = dict[str, npt.NDArray[np.int64]]
 Planner = Callable[[Sequence[int], int], list[list[int]]]
@@ -80,7 +81,7 @@ def shortest_path(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 PLANNERS: dict[str, Planner] = {
     "arrival": in_order,
-    "sorted, fixed size": sorted_fixed,
+    "sorted": sorted_fixed,
     "shortest path": shortest_path,
 }
 
@@ -126,11 +127,11 @@ class Limit:
         return {"best": self._sweep(ids, question["top"])}
 
     def _sweep(self, ids: Sequence[Ids], top: int) -> list[dict[str, Any]]:
-        runs = [(self._run(ids, way)["seconds"], way) for way in ways()]
-        return [
-            asdict(way) | {"sweep_s": seconds}
-            for seconds, way in sorted(runs, key=lambda run: run[0])[:top]
-        ]
+        seconds = {way: self._run(ids, way)["seconds"] for way in ways()}
+        # Once more for those in front: one try may have been disturbed.
+        for way in sorted(seconds, key=seconds.__getitem__)[:_FINALISTS]:
+            seconds[way] = min(seconds[way], self._run(ids, way)["seconds"])
+        return [asdict(way) for way in sorted(seconds, key=seconds.__getitem__)[:top]]
 
     def _run(self, ids: Sequence[Ids], way: Way) -> Answer:
         plan = PLANNERS[way.planner]([len(row) for row in ids], way.budget)

@@ -22,31 +22,38 @@ COLUMNS = (
 )
 
 
-def with_ratios(rows: Sequence[Summary], *, limit: str) -> list[dict[str, Any]]:
-    """Add what share of the limit's rate each row of a mix reached."""
-    best = {
-        row["mix"]: max(
-            other["tokens_per_s"]
-            for other in rows
-            if other["engine"] == limit and other["mix"] == row["mix"] and "tokens_per_s" in other
-        )
-        for row in rows
-        if row["engine"] == limit and "tokens_per_s" in row
-    }
-    return [
-        dict(row)
-        | {
-            "of_limit": row["tokens_per_s"] / best[row["mix"]]
-            if "tokens_per_s" in row and row["mix"] in best
-            else None
-        }
-        for row in rows
-    ]
+def with_places(rows: Sequence[Summary], *, limit: str) -> list[dict[str, Any]]:
+    """Add to each row its share of the limit, and whether its engine has no faster row."""
+    best: dict[tuple[str, str], float] = {}
+    for row in rows:
+        key, rate = (row["mix"], row["engine"]), row.get("tokens_per_s", 0.0)
+        best[key] = max(best.get(key, 0.0), rate)
+    placed = []
+    for row in rows:
+        rate, of_limit = row.get("tokens_per_s", 0.0), best.get((row["mix"], limit), 0.0)
+        is_best = rate == best[row["mix"], row["engine"]]
+        share = rate / of_limit if rate and of_limit else None
+        placed.append({**row, "of_limit": share, "is_best": is_best})
+    return placed
+
+
+def chosen(rows: Sequence[Summary]) -> list[Summary]:
+    """Give the rows to show: of each engine its best and its default, and all that have a label.
+
+    Examples
+    --------
+    >>> rows = [{"label": "", "is_best": best, "is_default": False} for best in (True, False)]
+    >>> chosen(rows) == rows[:1]
+    True
+    """
+    return [row for row in rows if row["is_best"] or row["is_default"] or row["label"]]
 
 
 def cells(row: Summary) -> list[str]:
     """Give one row as text."""
     name = " ".join(filter(None, [row["engine"], row["label"]]))
+    if row["is_default"]:
+        name += ", default (its best)" if row["is_best"] else ", default"
     if "tokens_per_s" not in row:
         return [name, f"did not run: {row['error']}", *[""] * (len(COLUMNS) - 2)]
     low, high = row["tokens_per_s_range"]
