@@ -7,6 +7,9 @@ from threading import Event
 from embedpipe.worker.context import Context
 from embedpipe.worker.held import Lease, by_lane
 
+# What one call to SQS extends.
+_AT_ONCE = 10
+
 
 class Heartbeat:
     """Beats three times per visibility timeout, so that one beat may fail."""
@@ -23,7 +26,10 @@ class Heartbeat:
         """Beat until closed."""
         pause_s = period_s = self._visibility_s / 3
         while not self._is_over.wait(pause_s):
-            pause_s = min(self.beat(), period_s) or period_s
+            began = self._clock()
+            again_s = min(self.beat(), period_s)
+            # A beat of many calls takes its time: the next one is not to be late by as much.
+            pause_s = again_s or max(period_s - (self._clock() - began), 0.0)
 
     def beat(self) -> float:
         """Extend all; give the seconds after which to try again, 0 when all went well.
@@ -48,6 +54,11 @@ class Heartbeat:
         self._is_over.set()
 
     def _extend(self, lane: str, leases: list[Lease]) -> None:
-        at = self._clock()
-        lost = self._inboxes[lane].extend([lease.received for lease in leases], self._visibility_s)
-        self._holdings.extended(leases, lost, at)
+        for begin in range(0, len(leases), _AT_ONCE):
+            # What was settled meanwhile would be hidden for another time than it is to be.
+            part = [lease for lease in leases[begin : begin + _AT_ONCE] if not lease.is_over]
+            at = self._clock()
+            received = [lease.received for lease in part]
+            lost = self._inboxes[lane].extend(received, self._visibility_s)
+            # Noted at once: a failure later on says nothing about these.
+            self._holdings.extended(part, lost, at)

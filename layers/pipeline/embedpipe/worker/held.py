@@ -45,6 +45,8 @@ class Lease:
     taken_at: float
     until: float
     lane: str = NORMAL
+    #: Its message is settled: nothing more is to be done with it.
+    is_over: bool = False
 
 
 @dataclass(eq=False)

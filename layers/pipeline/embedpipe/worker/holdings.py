@@ -16,7 +16,9 @@ from embedpipe.worker.room import Room
 _LONGEST_LEASE_S = 43_200 - 60
 # A body is compressed ids in base64; below this, a message is mostly envelope.
 _BODY_BYTES_PER_TOKEN = 8
-# Every delivery held is extended again and again, however short: this bounds their number.
+# Every delivery held is extended three times per visibility timeout, ten in a call of some 10 ms,
+# and handed back by such calls at a stop: that many take two seconds, however large the buffer.
+_MOST_HELD = 2048
 _LEAST_WEIGHT = 64
 # UTF-8 bytes of text that a provider makes a token of, about.
 _TEXT_BYTES_PER_TOKEN = 4
@@ -49,6 +51,7 @@ class Holdings:
         self._held: dict[int, Held] = {}
         self._batches: dict[BatchRef, Held] = {}
         self._room = Room(limit_tokens, lanes)
+        self._least_weight = max(_LEAST_WEIGHT, limit_tokens // _MOST_HELD)
         self._seen = self._seen_weight = 0
         self._changed = Condition()
 
@@ -79,7 +82,7 @@ class Holdings:
         taken = [
             Held(
                 [Lease(one, at, until, lane)],
-                max(_LEAST_WEIGHT, len(one.body) // _BODY_BYTES_PER_TOKEN),
+                max(self._least_weight, len(one.body) // _BODY_BYTES_PER_TOKEN),
                 lane=lane,
             )
             for one in received
@@ -117,6 +120,8 @@ class Holdings:
         """Hold a message no longer; give its deliveries that are still ours."""
         with self._changed:
             self._remove(held)
+            for lease in held.leases:
+                lease.is_over = True
             return self._live(held)
 
     def live(self, held: Held) -> list[Lease]:
@@ -130,16 +135,17 @@ class Holdings:
             return list(self._held.values())
 
     def extendable(self) -> list[Lease]:
-        """Give the deliveries whose visibility is to be extended."""
+        """Give the deliveries whose visibility is to be extended, the next to run out first."""
         now = self._clock()
         last = _LONGEST_LEASE_S - self._visibility_s
         with self._changed:
-            return [
+            leases = [
                 lease
                 for held in self._held.values()
                 for lease in held.leases
                 if now < lease.until and now - lease.taken_at < last
             ]
+        return sorted(leases, key=lambda lease: lease.until)
 
     def extended(self, leases: Sequence[Lease], lost: Collection[Received], at: float) -> None:
         """Note that leases were extended at that time, and which of them turned out to be lost."""

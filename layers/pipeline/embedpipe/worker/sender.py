@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from queue import Empty, SimpleQueue
 
 from embedpipe.worker.context import Context
@@ -15,13 +16,16 @@ from embedpipe.worker.settlement import Settlement
 # A result that cannot be sent for so long is given up; its message comes back.
 _KEEP_S = 900.0
 _STOPPING_PAUSE_S = 0.5
+# So many are settled before others have their turn: results do not wait for a thousand failures,
+# each of which takes calls of its own, nor at a stop for all that is handed back.
+_AT_ONCE = {Outcome.SEND: 100, Outcome.FAIL: 10, Outcome.ACK: 100, Outcome.RELEASE: 100}
 
 
 class Sender:
     """Takes decided messages to their end. `put` is every thread's, the rest one thread's.
 
-    A failed call leaves its messages where they are, to be tried again with growing pauses: work
-    that is computed is not lost to an outage.
+    A failed call leaves its messages where they are, to be tried again with growing pauses, each
+    kind of call by itself: work that is computed is not lost to an outage, nor kept by another's.
     """
 
     def __init__(self, context: Context) -> None:
@@ -32,7 +36,7 @@ class Sender:
         self._open: list[Held] = []
         self._is_closed = False
         self._until = math.inf
-        self._not_before = 0.0
+        self._not_before = dict.fromkeys(_AT_ONCE, 0.0)
 
     def put(self, held: Held) -> None:
         """Take over a message whose outcome is decided."""
@@ -53,20 +57,20 @@ class Sender:
         """Settle what comes until closed and nothing is open."""
         while not (self._is_closed and not self._open):
             self._collect(self._pause_s())
-            if self._open and time.monotonic() >= self._not_before:
-                self._not_before = time.monotonic() + self._settle()
+            self._settle(time.monotonic())
 
     def step(self) -> bool:
         """Settle what is decided, in this thread; False when nothing came to its end."""
         self._collect(0.0)
         before = len(self._open)
-        self._settle()
+        self._settle(math.inf)
         return len(self._open) < before
 
     def _pause_s(self) -> float | None:
         if not self._open:
             return None
-        pause_s = max(self._not_before - time.monotonic(), 0.0)
+        due = min(self._not_before.get(held.outcome, 0.0) for held in self._open)
+        pause_s = max(due - time.monotonic(), 0.0)
         return min(pause_s, _STOPPING_PAUSE_S) if self._is_closed else pause_s
 
     def _collect(self, wait_s: float | None) -> None:
@@ -83,33 +87,45 @@ class Sender:
             self._open.append(item)
         else:
             self._is_closed, self._until = True, item
-            self._not_before = 0.0
+            self._not_before = dict.fromkeys(_AT_ONCE, 0.0)
 
-    def _settle(self) -> float:
-        """Try everything once; give the seconds to wait before the next try."""
+    def _settle(self, now: float) -> None:
+        """Try some of each kind whose pause is over."""
         settlement, outages = self._settlement, self._outages
-        pause_s = max(
-            self._try(outages.send, settlement.send, Outcome.SEND),
-            self._try(outages.settle, settlement.fail, Outcome.FAIL),
-            self._try(outages.ack, settlement.ack, Outcome.ACK),
+        calls = (
+            (Outcome.SEND, outages.send, settlement.send),
+            (Outcome.FAIL, outages.settle, settlement.fail),
+            (Outcome.ACK, outages.ack, settlement.ack),
+            (Outcome.RELEASE, outages.ack, settlement.release),
         )
-        self._give_up()
-        pause_s = max(pause_s, self._try(outages.ack, settlement.release, Outcome.RELEASE))
+        for outcome, outage, action in calls:
+            if outcome is Outcome.RELEASE:
+                self._give_up()
+            if now >= self._not_before[outcome]:
+                pause_s = self._try(outage, action, outcome)
+                longest_s = _STOPPING_PAUSE_S if self._is_closed else math.inf
+                self._not_before[outcome] = time.monotonic() + min(pause_s, longest_s)
         self._open = [held for held in self._open if held.outcome is not Outcome.SETTLED]
-        return min(pause_s, _STOPPING_PAUSE_S) if self._is_closed else pause_s
 
     def _try(
         self, outage: Outage, action: Callable[[Sequence[Held]], None], outcome: Outcome
     ) -> float:
-        ready = [held for held in self._open if held.outcome is outcome]
+        """Give the seconds to wait before the next try."""
+        matching = (held for held in self._open if held.outcome is outcome)
+        ready = list(islice(matching, _AT_ONCE[outcome]))
         if not ready:
             return 0.0
         try:
             action(ready)
         except Exception as error:  # noqa: BLE001
             return outage.failed(error)
-        outage.answered()
-        return 0.0
+        else:
+            outage.answered()
+            return 0.0
+        finally:
+            # What is left comes last, so that it keeps nothing behind it from being tried.
+            tried = set(map(id, ready))
+            self._open = [held for held in self._open if id(held) not in tried] + ready
 
     def _give_up(self) -> None:
         oldest = math.inf if time.monotonic() >= self._until else self._clock() - _KEEP_S

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from embedpipe import telemetry
-from embedpipe.errors import PermanentError, PipelineError, QueueUnavailableError, error_code
+from embedpipe.errors import (
+    PermanentError,
+    PipelineError,
+    QueueUnavailableError,
+    StoreUnavailableError,
+    error_code,
+)
 from embedpipe.ports import Inbox, Outgoing, Received
 from embedpipe.stages.embed import answer
 from embedpipe.stages.settle import Settled, settle_failure
@@ -54,11 +60,23 @@ class Settlement:
         _raise_last(failed.values())
 
     def fail(self, ready: Sequence[Held]) -> None:
-        """Retry or reject messages by their errors, each by itself; raises the last failure."""
+        """Retry or reject messages by their errors, each by itself; raises the last failure.
+
+        What does not answer is asked once, not once for each message: a call may take its time-out.
+        """
         failures: list[Exception] = []
+        lanes_away: set[str] = set()
         for held in ready:
+            if held.lane in lanes_away:
+                continue
             try:
                 self._fail_one(held)
+            except StoreUnavailableError as error:
+                failures.append(error)
+                break
+            except QueueUnavailableError as error:
+                failures.append(error)
+                lanes_away.add(held.lane)
             except Exception as error:  # noqa: BLE001
                 failures.append(error)
         _raise_last(failures)
