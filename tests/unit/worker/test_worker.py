@@ -202,6 +202,27 @@ def test_a_broken_device_fails_no_job() -> None:
     assert len(bench.queue.peek()) == 1
 
 
+class Full(FakeEmbedder):
+    """A device whose memory somebody else takes after its warm-up."""
+
+    def embed(self, token_ids: Sequence[Sequence[int]]) -> Any:
+        if self.calls:
+            raise MemoryError
+        return super().embed(token_ids)
+
+
+def test_a_device_without_memory_for_anything_fails_no_job() -> None:
+    bench = Bench(embedder=Full())
+    message = bench.submit("some text", "another")
+
+    with pytest.raises(EmbedderUnavailableError):
+        bench.worker.drain()
+
+    assert bench.jobs.status(message) is JobStatus.EMBEDDING
+    assert bench.counts["retried"] == 0
+    assert len(bench.queue.peek()) == 1
+
+
 def test_a_device_that_still_computes_is_not_blamed_for_a_poison_chunk() -> None:
     bench = Bench(embedder=FakeEmbedder(poison_ids=[token("poison")]))
     bench.submit("fine", "poison")

@@ -16,6 +16,7 @@ from embedpipe.errors import (
     ModelUnavailableError,
     PermanentError,
     PoisonChunkError,
+    TransientError,
 )
 from embedpipe.stages.embed import Ids, embed_each
 from embedpipe.worker.buffer import InferenceBatch
@@ -184,12 +185,12 @@ class Engine:
             inputs, run=partial(device.embed, urgent=urgent), on_memory_error=device.shrink
         )
         device.recover()
-        if any(isinstance(result, PermanentError) for result in results):
+        if any(_blames(result) for result in results):
             # A device that is broken fails every input alone; without this each job would be lost.
             try:
                 self._devices.check(device, self._default_model_id)
             except ModelUnavailableError as error:
-                return [error if isinstance(one, PermanentError) else one for one in results]
+                return [error if _blames(one) else one for one in results]
         return results
 
     def _place(self, batch: InferenceBatch, results: Results) -> None:
@@ -233,6 +234,12 @@ class Engine:
             held.token_ids, held.outcome = (), Outcome.SEND
             del self._in_work[id(held)]
         self._finished(held)
+
+
+def _blames(result: Floats | Exception) -> bool:
+    """Say whether an input's own failure may end its job: by itself, or as an attempt spent."""
+    is_out_of_memory = isinstance(result, TransientError) and result.spends_attempt
+    return isinstance(result, PermanentError) or is_out_of_memory
 
 
 def _named(error: Exception, chunk: Chunk) -> Exception:
