@@ -192,6 +192,21 @@ def test_vectors_of_a_replaced_version_are_gone() -> None:
     assert (answer.status, answer.json["code"]) == (409, "EMBEDDINGS_GONE")
 
 
+def test_a_list_that_was_begun_does_not_end_early_when_a_newer_version_comes() -> None:
+    client = a_client()
+    texts = [f"text {number}" for number in range(6)]
+    accepted = send(client, texts).json
+    process(client)
+    path = f"/embeddings/jobs/{accepted['job_id']}/embeddings"
+    cursor = client.send("GET", path, query="limit=3").json["cursor"]
+    client.submit(document_id=accepted["document_id"])
+    process(client)
+
+    answer = client.send("GET", path, query=f"limit=3&cursor={cursor}")
+
+    assert (answer.status, answer.json["code"]) == (409, "EMBEDDINGS_GONE")
+
+
 def test_vectors_of_a_documents_job_are_those_of_its_chunks() -> None:
     client = a_client()
     job_id = client.submit(content="Some words.").json["job_id"]

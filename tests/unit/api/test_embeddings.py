@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from embedpipe.adapters.memory import FakeEmbedder, FakeTokenizer
-from embedpipe.api.vector_json import MAX_ANSWER_BYTES, listing, most_inputs
+from embedpipe.api.vector_json import MAX_ANSWER_BYTES, check_answer, listing, most_inputs
 from embedpipe.errors import (
     CircuitOpenError,
     EmbedderUnavailableError,
     ModelFilesError,
     RejectedInputsError,
+    TooLargeError,
 )
 
 from tests.unit.api.client import ADMIN_KEY, Client
@@ -289,6 +290,11 @@ def test_an_answer_that_would_be_too_large_is_refused_beforehand_with_what_to_do
     assert f"at most {most} inputs" in answer.json["detail"]
     assert "base64" in answer.json["detail"]
     assert client.worker.asked == []
+
+
+def test_no_more_inputs_are_advised_than_are_taken() -> None:
+    with pytest.raises(TooLargeError, match=r"or up to 2048 with encoding_format base64"):
+        check_answer(2048, 384, "float")
 
 
 @pytest.mark.parametrize("encoding_format", ["float", "base64"])

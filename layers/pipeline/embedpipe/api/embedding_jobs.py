@@ -94,7 +94,8 @@ def stored(call: Call, job_id: str, query: EmbeddingsQuery) -> Reply:
         limit=min(query.limit, most_inputs(dimensions, query.encoding_format)),
         cursor=query.cursor,
     )
-    if not page.items and query.cursor is None:
+    # A cursor is given where more follow: then, too, an empty page is no end.
+    if not page.items:
         raise ConflictError(
             "A newer version of the document took their place.", code="EMBEDDINGS_GONE"
         )

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from embedpipe.api.inputs import MAX_INPUTS
 from embedpipe.errors import ConflictError, TooLargeError
 
 EncodingFormat = Literal["float", "base64"]
@@ -36,7 +37,7 @@ def check_answer(count: int, dimensions: int, encoding_format: EncodingFormat) -
     if count <= most:
         return
     advice = f"send at most {most} inputs at a time"
-    in_base64 = most_inputs(dimensions, "base64")
+    in_base64 = min(most_inputs(dimensions, "base64"), MAX_INPUTS)
     if encoding_format == "float":
         advice += f", or up to {in_base64} with encoding_format base64"
     raise TooLargeError(
