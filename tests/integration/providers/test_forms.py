@@ -181,6 +181,20 @@ def test_an_index_twice_or_of_no_text_is_rejected(indexed: FakeProvider, index: 
         an_embedder(indexed).embed(["a", "b", "c"], "document")
 
 
+@pytest.mark.parametrize("index", [float("inf"), "first"])
+def test_an_index_that_is_no_number_is_an_outage_of_the_provider(
+    indexed: FakeProvider, index: object
+) -> None:
+    def relabelled(answer: Json) -> Json:
+        answer["data"][0]["index"] = index
+        return answer
+
+    indexed.change = relabelled
+
+    with pytest.raises(ProviderUnavailableError):
+        an_embedder(indexed).embed(["a", "b"], "document")
+
+
 # -------------------------------------------------------------------------------- their own errors
 
 

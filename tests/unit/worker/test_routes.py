@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 from embedpipe.adapters.memory import FakeEmbedder, FakeEmbedders, FakeModels, FakeTokenizer
 from embedpipe.adapters.memory.models import fake_model
-from embedpipe.errors import EmbedderUnavailableError, ProviderUnavailableError
+from embedpipe.errors import (
+    DimensionMismatchError,
+    EmbedderUnavailableError,
+    ProviderUnavailableError,
+)
 from embedpipe.ports import ModelInfo
 from embedpipe.ports.models import Tuning
 from embedpipe.stages.embed import embed_each
@@ -274,6 +278,16 @@ def test_inputs_that_cannot_be_computed_are_named() -> None:
 
     assert_error(answer, 400, "INPUT_REJECTED")
     assert answer.json()["error"]["inputs"] == [{"index": 1}, {"index": 3}]
+
+
+def test_no_input_is_blamed_for_a_model_that_is_not_as_the_catalogue_says() -> None:
+    endpoint = Endpoint()
+    endpoint.provider.error = DimensionMismatchError("8 dimensions, expected 32")
+
+    answer = endpoint.embed(model_id="far", fingerprint=REMOTE.fingerprint, inputs=["one", "two"])
+
+    assert_error(answer, 503, "MODEL_UNAVAILABLE")
+    assert "inputs" not in answer.json()["error"]
 
 
 # ------------------------------------------------------------------------------------------ cache

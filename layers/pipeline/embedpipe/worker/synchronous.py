@@ -12,7 +12,9 @@ import numpy as np
 from embedpipe.domain.pooling import shorten
 from embedpipe.errors import (
     ConflictError,
+    DimensionMismatchError,
     InvalidInputError,
+    ModelUnavailableError,
     NotFoundError,
     PermanentError,
     PipelineError,
@@ -226,6 +228,9 @@ def _check_directions(vectors: Floats) -> None:
 
 def _raise_failures(results: Results, rows: Sequence[int]) -> None:
     failed = [(row, one) for row, one in zip(rows, results, strict=True) if _is_error(one)]
+    if any(isinstance(one, DimensionMismatchError) for _, one in failed):
+        # The catalogue is wrong about the model: no input is to blame.
+        raise ModelUnavailableError("the model gives vectors of other dimensions than it should")
     rejected = [row for row, one in failed if isinstance(one, PermanentError)]
     if rejected:
         raise RejectedInputsError(

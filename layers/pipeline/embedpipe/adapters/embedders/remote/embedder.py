@@ -46,7 +46,7 @@ class Dialect(Protocol):
 
         Raises
         ------
-        KeyError, TypeError, IndexError, AttributeError
+        KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError
             It has another form.
         ProviderRejectedError
             Vectors are missing, or there are several for one text.
@@ -94,7 +94,7 @@ class ProviderEmbedder:
         answer = self._ask(body, answer_bytes(len(texts), model.dimensions))
         try:
             rows = self._dialect.rows(answer, len(texts))
-        except (KeyError, TypeError, IndexError, AttributeError):
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError):
             message = f"{model.provider} answers something else than vectors"
             raise ProviderUnavailableError(message) from None
         return checked(rows, texts=len(texts), dimensions=model.dimensions)
