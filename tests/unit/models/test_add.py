@@ -189,6 +189,11 @@ def test_a_tokenizer_with_ids_beyond_the_weights_is_refused(tmp_path: Path) -> N
         added(tmp_path, {"tokenizer.json": tokenizer})
 
 
+def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFilesError, match=r"tokenizer\.json is not a tokenizer"):
+        added(tmp_path, {"tokenizer.json": {}})
+
+
 def test_lower_case_must_be_the_tokenizers_work(tmp_path: Path) -> None:
     asked = {"sentence_bert_config.json": {"max_seq_length": 16, "do_lower_case": True}}
     tokenizer = json.loads(tiny_tokenizer_json())

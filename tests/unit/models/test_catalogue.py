@@ -289,6 +289,8 @@ def test_an_error_names_the_file_the_entry_and_the_field(
         ("[]", "models.yaml: "),
         ("models: {}", "models.yaml: models: "),
         ("models: [", "models.yaml: not valid YAML, line 1"),
+        ("models: 2023-99-99", "models.yaml: not valid YAML: a date"),
+        ("max_models: " + "9" * 5000, "models.yaml: not valid YAML: a date or number"),
         ("models: {}\n\tx: 1", "line 2"),
         ("models: !!python/object/apply:os.system ['true']", "not valid YAML"),
         ("models: {? [a] : b}", "not valid YAML"),

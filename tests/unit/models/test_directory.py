@@ -29,6 +29,8 @@ def test_a_manifest_survives_being_written_and_read() -> None:
     ("text", "reason"),
     [
         ("{", "not YAML"),
+        ("source: 2023-99-99", "not YAML"),
+        ("[" * 5000, "not YAML"),
         ("- a", "manifest"),
         ("!!python/object/apply:os.getcwd []", "not YAML"),
         (a_manifest(surprise=1), "surprise"),

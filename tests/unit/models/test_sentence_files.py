@@ -64,6 +64,7 @@ def test_another_pooling_is_refused(tmp_path: Path, config: dict[str, Any], reas
         ({"prompts": {"query": "q "}, "default_prompt_name": "query"}, ("q ", "")),
         ({"prompts": {"sts": "s "}, "default_prompt_name": "sts"}, ("s ", "s ")),
         ({"prompts": {"query": "", "document": None}}, ("", "")),
+        ({"prompts": {"sts": "s "}, "default_prompt_name": ["sts"]}, ("", "")),
     ],
 )
 def test_prompts_become_prefixes(
@@ -158,7 +159,15 @@ def test_a_directory_without_a_tokenizer_is_refused_with_what_to_do(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "readme",
-    [None, "# A model", "---\nlicense: [1\n---\n", "---\nlicense: 3\n---\n", "x---\n---\n"],
+    [
+        None,
+        "# A model",
+        "---\nlicense: [1\n---\n",
+        "---\nlicense: 3\n---\n",
+        "x---\n---\n",
+        "---\nlicense: mit\ndate: 2023-99-99\n---\n",
+        "---\nlicense: " + "[" * 5000 + "\n---\n",
+    ],
 )
 def test_a_licence_that_is_not_named_is_unknown(tmp_path: Path, readme: str | None) -> None:
     files = sentence_files.read(a_sentence_directory(tmp_path, {"README.md": readme}))

@@ -99,6 +99,8 @@ class Catalogue(BaseModel):
             raise CatalogueError(f"{name}: {shown}") from None
         except RecursionError:
             raise CatalogueError(f"{name}: nested too deeply") from None
+        except ValueError:
+            raise CatalogueError(f"{name}: not valid YAML: a date or number that is none") from None
 
 
 def _problem(error: Any) -> str:

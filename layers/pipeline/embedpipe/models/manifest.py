@@ -182,9 +182,10 @@ class Manifest(_Strict):
     def parse(cls, text: str) -> Manifest:
         """Read a manifest. Raises ModelFilesError, naming the fields at fault."""
         try:
-            return cls.validated(yaml.safe_load(text))
-        except yaml.YAMLError:
+            values = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise ModelFilesError(f"{MANIFEST} is not YAML") from None
+        return cls.validated(values)
 
     @classmethod
     def validated(cls, values: object) -> Manifest:

@@ -153,7 +153,7 @@ def _prefixes(described: Mapping[str, Any]) -> tuple[str, str]:
     query = prompts.get("query") or ""
     document = next((prompts[name] for name in _DOCUMENT_PROMPTS if prompts.get(name)), "")
     if not query and not document:
-        query = document = prompts.get(described.get("default_prompt_name")) or ""
+        query = document = prompts.get(str(described.get("default_prompt_name"))) or ""
     return query, document
 
 
@@ -194,7 +194,7 @@ def _licence(folder: Path) -> str:
         return "unknown"
     try:
         front = yaml.safe_load(parts[1])
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date that there is not
         return "unknown"
     licence = front.get("license") if isinstance(front, dict) else None
     return licence[:128] if isinstance(licence, str) else "unknown"
