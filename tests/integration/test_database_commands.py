@@ -130,6 +130,17 @@ def test_a_tenant_and_its_keys(
     assert (nobody.exit_code, "TENANT_NOT_FOUND" in nobody.stderr) == (2, True)
 
 
+def test_a_tenant_of_a_model_that_is_not_there_is_one_line(
+    maintenance_conninfo: str, tmp_path: Path
+) -> None:
+    url = ("--database-url", maintenance_conninfo)
+
+    result = run(tenants.app, "create", "initech", *url, "--models-dir", tmp_path)
+
+    assert result.exit_code == 1
+    assert "there is no model all-MiniLM-L6-v2 in" in result.stderr
+
+
 def test_a_tenant_of_an_odd_name_is_refused(
     maintenance_conninfo: str, maintenance_database: PostgresDatabase, tmp_path: Path
 ) -> None:

@@ -221,13 +221,17 @@ def test_list_says_what_to_do_when_there_is_none(tmp_path: Path) -> None:
     assert "embedpipe models prepare" in result.stdout
 
 
-def test_list_names_a_folder_without_manifest(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
+def test_list_names_a_folder_that_is_no_model_and_shows_the_others(tmp_path: Path) -> None:
+    add(tmp_path)
+    (tmp_path / "models" / "empty").mkdir()
 
-    result = run("list", "--models-dir", tmp_path)
+    shown = run("list", "--models-dir", tmp_path / "models")
+    as_json = run("list", "--models-dir", tmp_path / "models", "--json")
 
-    assert result.exit_code == 1
-    assert "a folder has no manifest" in result.stderr
+    assert shown.exit_code == as_json.exit_code == 1
+    assert "error: empty: it has no manifest" in shown.stderr
+    assert "tiny" in shown.stdout
+    assert [one["model_id"] for one in json.loads(as_json.stdout)] == ["tiny"]
 
 
 def test_verify_finds_a_damaged_file(tmp_path: Path) -> None:

@@ -115,7 +115,9 @@ def _models(data_dir: Path) -> Iterator[Finding]:
         except (PipelineError, OSError) as exc:
             problems = [str(exc)]
         if problems:
-            advice = "remove its directory, and run `embedpipe models prepare`"
+            advice = (
+                "`embedpipe models remove` it, and `add` it again, or `prepare` the default one"
+            )
             yield Finding(f"model {name}", "bad", "; ".join(problems), advice)
         else:
             yield Finding(f"model {name}", "ok", "every file has its pinned digest")

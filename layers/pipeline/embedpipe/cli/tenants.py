@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from embedpipe.cli.database import AsJson, DatabaseUrl, reported
-from embedpipe.cli.output import console, emit_json, table
+from embedpipe.cli.output import console, emit_json, fail, table
 
 if TYPE_CHECKING:
     from embedpipe.adapters.postgres.tenants import PostgresTenants
@@ -65,7 +65,10 @@ def create_command(
     from embedpipe.models.directory import ModelDirectory
 
     with _tenants(database_url) as tenants:
-        model = ModelDirectory.read(models_dir / model_id).info
+        try:
+            model = ModelDirectory.read(models_dir / model_id).info
+        except FileNotFoundError:
+            fail(f"there is no model {model_id} in {models_dir}", "give --models-dir or --model")
         made = tenants.create(tenant_id, tier, model, actor=_actor())
     if as_json:
         emit_json({"tenant_id": tenant_id, "created": made})

@@ -34,18 +34,28 @@ from embedpipe.models.runner import Device
 
 
 def list_command(models_dir: ModelsDir = DEFAULT_DIR, as_json: AsJson = False) -> None:
-    """List the models at hand; their files are not read."""
+    """List the models at hand; their files are not read.
+
+    Exit code 1 when a folder is none.
+    """
+    models, unreadable = [], []
     with failures(as_json):
-        models = [ModelDirectory.read(path) for path in folders(models_dir)]
+        for path in folders(models_dir):
+            try:
+                models.append(ModelDirectory.read(path))
+            except (ModelFilesError, FileNotFoundError):
+                unreadable.append(f"{path.name}: {'; '.join(_problems(path))}")
     if as_json:
         emit_json([model_json(one) for one in models])
     elif models:
         show_models(models)
-    else:
+    elif not unreadable:
         typer.echo(
             f"no models in {models_dir}; `embedpipe models add DIRECTORY` or "
             "`embedpipe models prepare` makes one"
         )
+    if unreadable:
+        fail("\n".join(unreadable), "see what `embedpipe models verify` says")
 
 
 def verify_command(
