@@ -178,7 +178,10 @@ class RemoteWork:
             case Round() as taken:
                 self._requests.part(taken)
             case Request() as request:
-                self._requests.run(request)
+                try:
+                    self._requests.run(request)
+                finally:
+                    self._queue.done(request)
             case call:
                 call()
         return True

@@ -95,6 +95,8 @@ class Line:
         Pauses since its last answer.
     answered_at
         When the provider answered last.
+    running
+        How many threads ask for it now.
     """
 
     def __init__(self, embedder: RemoteEmbedder) -> None:
@@ -105,6 +107,7 @@ class Line:
         self.is_out = False
         self.failures = 0
         self.answered_at = -math.inf
+        self.running = 0
         self._planned: deque[Request] = deque()
         self._again: deque[Work] = deque()
         self._fresh: dict[str, dict[str, deque[Work]]] = {}

@@ -111,17 +111,25 @@ class RemoteQueue:
     def next(
         self, *, is_urgent_only: bool = False, wait: bool = True
     ) -> Urgent | Round | Request | None:
-        """Give what is to be done next; None when nothing is, or nothing is to come."""
+        """Give what is to be done next; None when nothing is, or nothing is to come.
+
+        After a request `done` is to be called.
+        """
         with self._changed:
             while True:
                 if self._urgent:
                     return self._urgent.popleft()
                 left_s = math.inf if is_urgent_only else self._left_s(_GATHER_S if wait else 0.0)
                 if left_s <= 0:
-                    return self._turn().next(self._round_tokens)
+                    return self._begun(self._turn())
                 if not wait or (self._is_closed and left_s == math.inf):
                     return None
                 self._changed.wait(None if left_s == math.inf else left_s)
+
+    def done(self, request: Request) -> None:
+        """Note that a thread is free again."""
+        with self._changed:
+            request.line.running -= 1
 
     def plan(self, line: Line, requests: Iterable[Sequence[Chunk]]) -> None:
         """Keep the requests of a round until their turn."""
@@ -252,12 +260,20 @@ class RemoteQueue:
         return min(due, default=math.inf) - self._seconds()
 
     def _turn(self) -> Line:
+        """Give the line for which the fewest threads ask, of those the one served longest ago.
+
+        By turns alone a slow provider would hold nearly all threads.
+        """
         now = self._seconds()
-        name, line = next(
-            (name, line) for name, line in self._lines.items() if line.due_at(0.0) <= now
-        )
+        due = (name for name, line in self._lines.items() if line.due_at(0.0) <= now)
+        name = min(due, key=lambda name: self._lines[name].running)
         self._lines.move_to_end(name)
-        return line
+        return self._lines[name]
+
+    def _begun(self, line: Line) -> Round | Request:
+        following = line.next(self._round_tokens)
+        line.running += isinstance(following, Request)
+        return following
 
     def _pause(self, line: Line, pause_s: float) -> None:
         line.paused_until = max(line.paused_until, self._seconds() + pause_s)
