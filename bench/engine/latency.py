@@ -31,6 +31,7 @@ from bench.engine.rig import MODEL_ID, Ids, Rig, settings_of
 from bench.engine.waits import figures
 
 _FLOOD_MESSAGE_CHUNKS = 16
+_COLD_TRIALS = 5
 _STEADY_S = 3.0
 _TIMEOUT_S = 300.0
 
@@ -50,9 +51,9 @@ class Waiting:
 class Flood:
     """A tenant that keeps so many chunks queued, whatever is computed meanwhile."""
 
-    def __init__(self, rig: Rig, ids: Sequence[Ids], chunks: int) -> None:
-        self._rig, self._ids = rig, ids
-        self._messages = max(1, chunks // _FLOOD_MESSAGE_CHUNKS)
+    def __init__(self, rig: Rig, ids: Sequence[Ids], chunks: int, *, size: int) -> None:
+        self._rig, self._ids, self._size = rig, ids, size
+        self._messages = max(1, chunks // size)
         self._sent = 0
         self._over = Event()
 
@@ -71,8 +72,8 @@ class Flood:
     def fill(self) -> None:
         """Bring the queue up to its length."""
         for _ in range(self._messages - self._rig.backlog()):
-            at = self._sent * _FLOOD_MESSAGE_CHUNKS % len(self._ids)
-            rows = self._ids[at : at + _FLOOD_MESSAGE_CHUNKS]
+            at = self._sent * self._size % len(self._ids)
+            rows = self._ids[at : at + self._size]
             self._rig.send(self._rig.jobs.message(rows, tenant="flood"))
             self._sent += 1
 
@@ -82,9 +83,25 @@ class Flood:
 
 
 class Scene:
-    """A worker, a flood, and somebody with one chunk."""
+    """A worker, a flood, and somebody with one chunk.
 
-    def __init__(self, models_dir: Path, mix: Mix, *, is_fair: bool, lane: str = "normal") -> None:
+    Parameters
+    ----------
+    lane
+        Where the single chunk goes; the flood is in `normal`.
+    size
+        Chunks in each message of the flood.
+    """
+
+    def __init__(
+        self,
+        models_dir: Path,
+        mix: Mix,
+        *,
+        is_fair: bool = False,
+        lane: str = "normal",
+        size: int = _FLOOD_MESSAGE_CHUNKS,
+    ) -> None:
         self._waiting = Waiting()
         settings = settings_of(models_dir)
         self.rig = Rig(settings, lanes=sorted({"normal", lane}), sink=self._waiting.answered)
@@ -92,12 +109,12 @@ class Scene:
             self.rig.queues["normal"] = FairQueue(
                 "embed", visibility_s=settings.visibility_s, dlq=self.rig.dlq
             )
-        self._lane, self._ids = lane, mix.ids
+        self._lane, self._ids, self._size = lane, mix.ids, size
         self._draw = random.Random(7)
 
     def trials(self, chunks: int, trials: int) -> dict[str, Any]:
         """Send single chunks at moments of chance into the flood."""
-        flood = Flood(self.rig, self._ids, chunks)
+        flood = Flood(self.rig, self._ids, chunks, size=self._size)
         waits: list[float] = []
         passes: list[float] = []
         with self.rig.running() as worker, flood.kept_up():
@@ -117,19 +134,19 @@ class Scene:
             "batch_tokens": busy["tokens"] / max(busy["passes"], 1),
         }
 
-    def behind_all(self, chunks: int) -> dict[str, Any]:
-        """Queue the flood, then the single chunk, then start."""
-        Flood(self.rig, self._ids, chunks).fill()
+    def behind_all(self, chunks: int) -> tuple[float, float]:
+        """Queue the flood, then the single chunk, then start; give the seconds and batches."""
+        Flood(self.rig, self._ids, chunks, size=self._size).fill()
         message = self.rig.jobs.message([self._ids[0]], tenant="single")
         event = self._waiting.events[message.job_id] = Event()
         self.rig.send(message, self._lane)
-        with self.rig.running() as worker:
-            began = time.perf_counter()
+        worker = self.rig.prepared()
+        passes, began = worker.context.counters.read()["passes"], time.perf_counter()
+        with self.rig.at_work(worker):
             if not event.wait(_TIMEOUT_S):
                 raise TimeoutError("the single chunk was never computed")
             wait_s = time.perf_counter() - began
-            passes = worker.context.counters.read()["passes"]
-        return {"seconds": figures([wait_s]), "batches": figures([passes])}
+            return wait_s, worker.context.counters.read()["passes"] - passes
 
     def _trial(self, worker: Worker, ids: Ids) -> tuple[float, float]:
         message = self.rig.jobs.message([ids], tenant="single")
@@ -140,6 +157,18 @@ class Scene:
         if not event.wait(_TIMEOUT_S):
             raise TimeoutError("the single chunk was never computed")
         return time.perf_counter() - began, counters.read()["passes"] - passes
+
+
+def cold(make: Callable[[], Scene], chunks: int, trials: int) -> dict[str, Any]:
+    """Start a worker on a full queue, again and again.
+
+    Each time on a new queue: what was delivered before is computed alone.
+    """
+    found = [make().behind_all(chunks) for _ in range(trials)]
+    return {
+        "seconds": figures([seconds for seconds, _ in found]),
+        "batches": figures([batches for _, batches in found]),
+    }
 
 
 def synchronous(
@@ -166,7 +195,8 @@ def synchronous(
         try:
             child.ask({"bodies": bodies[:5]})
             found["idle"] = figures(child.ask({"bodies": bodies})["seconds"])
-            with Flood(rig, mixes["log-normal"].ids, chunks).kept_up():
+            flood = Flood(rig, mixes["log-normal"].ids, chunks, size=_FLOOD_MESSAGE_CHUNKS)
+            with flood.kept_up():
                 time.sleep(_STEADY_S)
                 before = worker.context.counters.read()
                 found["beside"] = figures(child.ask({"bodies": bodies}, timeout_s=300)["seconds"])
@@ -190,15 +220,20 @@ def main() -> None:
     described = machine.describe()
     mixes = _mixes(models_dir)
     flood = mixes["log-normal"]
+    chunks, trials = arguments.chunks, arguments.trials
+    starts = min(trials, _COLD_TRIALS)
     scenes: dict[str, Callable[[], dict[str, Any]]] = {
-        "queue fair to its tenants": lambda: Scene(models_dir, flood, is_fair=True).trials(
-            arguments.chunks, arguments.trials
+        "worker at work, queue fair to its tenants": lambda: Scene(
+            models_dir, flood, is_fair=True
+        ).trials(chunks, trials),
+        "worker at work, lane of its own (high)": lambda: Scene(
+            models_dir, flood, lane="high"
+        ).trials(chunks, trials),
+        "worker starts, queue in order of arrival": lambda: cold(
+            lambda: Scene(models_dir, flood), chunks, starts
         ),
-        "lane of its own (high)": lambda: Scene(
-            models_dir, flood, is_fair=False, lane="high"
-        ).trials(arguments.chunks, arguments.trials),
-        "queue in order of arrival": lambda: Scene(models_dir, flood, is_fair=False).behind_all(
-            arguments.chunks
+        "the same, messages of one chunk": lambda: cold(
+            lambda: Scene(models_dir, flood, size=1), chunks, starts
         ),
     }
     result: dict[str, Any] = {"machine": described, "chunks": arguments.chunks, "fairness": {}}

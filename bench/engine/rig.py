@@ -136,16 +136,27 @@ class Rig:
             time.sleep(0.002)
 
     @contextmanager
-    def running(self, **ports: Any) -> Iterator[Worker]:
+    def running(self) -> Iterator[Worker]:
         """Run a worker in threads until the end of the block; its model is loaded first."""
+        worker = self.prepared()
+        with self.at_work(worker):
+            yield worker
+
+    def prepared(self) -> Worker:
+        """Give a worker whose model is loaded, and that has received nothing."""
         worker = make_worker(
-            self.settings, self.models, self.queues, self.answers, self.jobs.port, self.log, **ports
+            self.settings, self.models, self.queues, self.answers, self.jobs.port, self.log
         )
         worker.prepare()
+        return worker
+
+    @contextmanager
+    def at_work(self, worker: Worker) -> Iterator[None]:
+        """Run a prepared worker in threads until the end of the block."""
         thread = Thread(target=worker.run, name="worker")
         thread.start()
         try:
-            yield worker
+            yield
         finally:
             worker.stop()
             thread.join(60)
@@ -158,21 +169,20 @@ def make_worker(
     answers: Outbox,
     jobs: Jobs,
     log: IO[str],
-    **overrides: Any,
 ) -> Worker:
     """Make a worker as `functions/embed_gpu` does, without a cache of vectors."""
     inboxes: Mapping[str, Inbox] = queues
-    fields: dict[str, Any] = {
-        "inboxes": inboxes,
-        "store_queue": answers,
-        "jobs": jobs,
-        "embedders": load_embedders(settings, models),
-        "models": models,
-        "policy": RetryPolicy(),
-        "settings": settings,
-    }
+    ports = Ports(
+        inboxes=inboxes,
+        store_queue=answers,
+        jobs=jobs,
+        embedders=load_embedders(settings, models),
+        models=models,
+        policy=RetryPolicy(),
+        settings=settings,
+    )
     logger = Logger(service=f"bench-{uuid4().hex}", stream=log)
-    return Worker(Context.of(Ports(**fields | overrides), logger=logger))
+    return Worker(Context.of(ports, logger=logger))
 
 
 class JobBook:
