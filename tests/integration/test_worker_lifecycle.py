@@ -10,12 +10,20 @@ from typing import Any
 
 import pytest
 from embedpipe.adapters.embed_endpoint import HttpEmbedder
-from embedpipe.adapters.memory import FakeEmbedder, FakeQueryEmbedder, MemoryQueue
+from embedpipe.adapters.memory import (
+    FakeEmbedder,
+    FakeEmbedders,
+    FakeModels,
+    FakeQueryEmbedder,
+    MemoryQueue,
+)
+from embedpipe.adapters.memory.models import fake_model
 from embedpipe.domain.jobs import JobStatus
 from embedpipe.domain.lanes import LANES
 from embedpipe.errors import EmbedderUnavailableError
 from embedpipe.messages import EmbedRequested, decode
 from embedpipe.ports import Outgoing, Received
+from embedpipe.ports.models import LoadedModel
 from embedpipe.worker import Worker
 
 from tests.unit.worker.bench import MODEL, Bench, some_settings, token
@@ -269,6 +277,38 @@ def test_a_model_that_hangs_does_not_delay_the_end() -> None:
     assert was_stuck
     assert run.status == 0
     assert bench.queue.depth == 1
+
+
+def test_a_model_that_is_being_loaded_does_not_delay_the_end() -> None:
+    other = fake_model("other")
+    is_loading, go_on = Event(), Event()
+
+    class Loading(FakeEmbedders):
+        def get(self, model_id: str) -> Any:
+            if model_id == other.model_id:
+                is_loading.set()
+                go_on.wait(30)
+            return super().get(model_id)
+
+        def loaded(self) -> list[LoadedModel]:
+            return [one for one in super().loaded() if one.model_id == MODEL.model_id]
+
+    overrides = {"embedders": Loading(), "models": FakeModels(MODEL, other)}
+    bench = Bench.with_pauses(overrides=overrides)
+    message = bench.jobs.a_message(["some text"]).model_copy(
+        update={"model_id": other.model_id, "fingerprint": other.fingerprint}
+    )
+    bench.send(message)
+    with running(bench) as run:
+        assert is_loading.wait(10)
+        run.stop()
+        took_s = run.wait()
+        go_on.set()
+
+    assert run.status == 0
+    assert took_s < 5
+    assert bench.queue.depth == 1
+    assert bench.worker.is_stuck
 
 
 def test_results_that_cannot_be_sent_before_the_end_are_handed_back() -> None:

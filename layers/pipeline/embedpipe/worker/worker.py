@@ -27,6 +27,8 @@ _GLANCE_S = 1.0
 _UNLOAD_EVERY_S = 15.0
 # What the last steps of a stop may take: sending, handing back, closing.
 _RESERVE_S = 10.0
+# What threads get to see that they are to end.
+_LAST_S = 1.0
 
 
 class Worker:
@@ -218,7 +220,9 @@ class Worker:
         self._threads.join("sender", until=deadline)
         self.heartbeat.close()
         self.endpoint.close()
-        self._threads.join("", until=max(deadline, time.monotonic() + 0.1))
+        # What still runs, the load of a model or a request that nobody waits for, holds no message.
+        now = time.monotonic()
+        self._threads.join("", until=max(min(deadline, now + _LAST_S), now + 0.1))
         self._report("worker stopped", always=True)
 
     def _release(self, several: Sequence[Held]) -> None:
