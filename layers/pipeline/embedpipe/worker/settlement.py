@@ -65,18 +65,12 @@ class Settlement:
         What does not answer is asked once, not once for each message: a call may take its time-out.
         """
         failures: list[Exception] = []
-        lanes_away: set[str] = set()
         for held in ready:
-            if held.lane in lanes_away:
-                continue
             try:
                 self._fail_one(held)
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, QueueUnavailableError) as error:
                 failures.append(error)
                 break
-            except QueueUnavailableError as error:
-                failures.append(error)
-                lanes_away.add(held.lane)
             except Exception as error:  # noqa: BLE001
                 failures.append(error)
         _raise_last(failures)
