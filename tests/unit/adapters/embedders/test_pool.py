@@ -134,6 +134,18 @@ def test_a_model_that_is_too_large_is_refused_and_the_others_stay_if_it_was_know
     assert ("big" in loader.loads) is not is_expected
 
 
+def test_what_had_to_make_room_and_is_still_used_is_taken_back_and_not_loaded_again() -> None:
+    loader = Loader()
+    pool = a_pool(loader, max_models=1)
+    in_use = [pool.get("a"), pool.get("b")]
+
+    again = [pool.get(model_id) for model_id in ["a", "b"] * 5]
+
+    assert set(map(id, again)) == set(map(id, in_use))
+    assert loader.loads == ["a", "b"]
+    assert ids(pool) == ["b"]
+
+
 def test_what_was_unloaded_goes_on_working_and_is_freed_when_nobody_holds_it() -> None:
     pool = a_pool(Loader(), max_models=1)
     held = pool.get("a")

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition
+from weakref import ReferenceType, ref
 
 from embedpipe.errors import ModelUnavailableError, NotFoundError, PipelineError
 from embedpipe.ports.models import Embedder, LoadedModel
@@ -33,6 +34,16 @@ class _Entry:
 
 
 @dataclass(frozen=True)
+class _Left:
+    """What was forgotten here and may still be in use elsewhere."""
+
+    embedder: ReferenceType[Embedder]
+    precision: str
+    device: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
 class _Failure:
     error: PipelineError
     at: float
@@ -42,7 +53,8 @@ class ModelPool:
     """Embedders by model id. What was not asked for longest makes room for another.
 
     A model is loaded outside the lock, so that loaded ones are given out meanwhile; whoever asks
-    for one that is being loaded waits for that.
+    for one that is being loaded waits for that. One that had to make room while somebody uses it is
+    taken back, not loaded again: otherwise models in turn would be in memory any number of times.
 
     Parameters
     ----------
@@ -74,6 +86,7 @@ class ModelPool:
         self._unload_timeout_s = unload_timeout_s
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._left: dict[str, _Left] = {}
         self._failures: dict[str, _Failure] = {}
         self._loading: set[str] = set()
         # Of those, the ones that have room, with what they are expected to take.
@@ -119,7 +132,7 @@ class ModelPool:
             latest = self._clock() - self._unload_timeout_s
             idle = [model_id for model_id, one in self._entries.items() if one.used_at <= latest]
             for model_id in idle:
-                del self._entries[model_id]
+                self._leave(model_id)
             self._changed.notify_all()
         return idle
 
@@ -130,11 +143,29 @@ class ModelPool:
             entry.used_at = self._clock()
             self._entries.move_to_end(model_id)
             return entry.loaded.embedder
+        if model_id not in self._loading and (taken_back := self._taken_back(model_id)):
+            return taken_back
         failure = self._failures.get(model_id)
         if failure is not None and self._clock() - failure.at < FAILURE_REMEMBERED_S:
             # A new one each time: threads that raise the same one add to its traceback.
             raise type(failure.error)(failure.error.message, code=failure.error.code)
         return None
+
+    def _taken_back(self, model_id: str) -> Embedder | None:
+        left = self._left.get(model_id)
+        embedder = left.embedder() if left else None
+        if left is None or embedder is None:
+            return None
+        self._make_room(left.memory_bytes)
+        loaded = Loaded(embedder, left.precision, left.device, left.memory_bytes)
+        self._entries[model_id] = _Entry(loaded, self._clock())
+        return embedder
+
+    def _leave(self, model_id: str) -> None:
+        loaded = self._entries.pop(model_id).loaded
+        self._left[model_id] = _Left(
+            ref(loaded.embedder), loaded.precision, loaded.device, loaded.memory_bytes
+        )
 
     def _loaded(self, model_id: str) -> Loaded:
         expected = self._expect(model_id) if self._expect else 0
@@ -163,7 +194,7 @@ class ModelPool:
     def _make_room(self, memory_bytes: int) -> bool:
         """Forget the least recently used until it fits; False while what others load bars it."""
         while not (fits := self._fits(memory_bytes)) and self._entries:
-            self._entries.popitem(last=False)
+            self._leave(next(iter(self._entries)))
         return fits
 
     def _fits(self, memory_bytes: int) -> bool:
