@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from embedpipe.adapters.memory import FakeEmbedder, MemoryQueue
+from embedpipe.adapters.memory import FakeEmbedder, MemoryBlobs, MemoryQueue
 from embedpipe.domain.jobs import BatchRef, JobStatus
 from embedpipe.errors import MessageTooLargeError, StoreUnavailableError
+from embedpipe.messages import StoreRequested, decode
 from embedpipe.ports import Outgoing
 from embedpipe.worker.outage import Outage
 
@@ -104,6 +106,25 @@ def test_a_queue_that_takes_a_part_gets_the_rest_again() -> None:
 
     assert len(queue.peek()) == 3
     assert not bench.queue.peek()
+
+
+def test_results_that_need_no_object_store_do_not_wait_for_it() -> None:
+    blobs = MemoryBlobs()
+    queue = MemoryQueue("store", max_message_bytes=4096, blobs=blobs)
+    bench = Bench(overrides={"store_queue": queue})
+    large = [bench.submit(*[f"text {n} {at}" for at in range(200)]) for n in range(2)]
+    small = [bench.submit(f"text {n}") for n in range(3)]
+    blobs.is_available = False
+    for _ in range(3):
+        bench.worker.drain()
+    sent = {one.batch for one in map(partial(decode, StoreRequested), queue.bodies())}
+
+    blobs.is_available = True
+    bench.worker.drain()
+
+    assert sent == {message.batch for message in small}
+    assert len(queue.bodies()) == len(small) + len(large)
+    assert bench.held == 0
 
 
 def test_an_answer_that_can_never_be_sent_fails_only_its_job() -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from embedpipe.errors import ContentLostError, MalformedMessageError
-from embedpipe.ports import Blobs
+from embedpipe.errors import BlobsUnavailableError, ContentLostError, MalformedMessageError
+from embedpipe.ports import Blobs, Outgoing
 
 PREFIX = "messages/"
 _MARK = '{"claim_check":'
@@ -47,6 +48,37 @@ def check_in(body: str, blobs: Blobs) -> str:
     uri = blobs.put(f"{PREFIX}{sha256}", data)
     pointer = {"uri": uri, "sha256": sha256, "bytes": len(data)}
     return json.dumps({"claim_check": pointer, **_fence(body)}, separators=(",", ":"))
+
+
+def all_ready(
+    messages: Sequence[Outgoing],
+    ready: Callable[[Outgoing], Outgoing],
+    fits: Callable[[Outgoing], bool],
+) -> list[Outgoing]:
+    """Make messages ready to send; while the object store is away, those that need none.
+
+    Parameters
+    ----------
+    ready
+        Makes one ready; stores its body where it does not fit.
+
+    Raises
+    ------
+    BlobsUnavailableError
+        None is ready.
+    """
+    made: list[Outgoing] = []
+    away: BlobsUnavailableError | None = None
+    for message in messages:
+        # Asked once: each try may take its time-out.
+        if away is None or fits(message):
+            try:
+                made.append(ready(message))
+            except BlobsUnavailableError as error:
+                away = error
+    if away is not None and not made:
+        raise away
+    return made
 
 
 def resolve(body: str, blobs: Blobs) -> str:

@@ -141,12 +141,13 @@ class SqsQueue:
         QueueUnavailableError
             Nothing could be sent.
         BlobsUnavailableError
-            A large body could not be stored; nothing is sent.
+            Large bodies could not be stored, and there were no others.
         """
         sqs_rules.check_unique(messages)
         accepted: set[str] = set()
+        ready = claim_check.all_ready(messages, self._ready, self._fits)
         try:
-            for batch in sqs_rules.batches([self._ready(message) for message in messages]):
+            for batch in sqs_rules.batches(ready):
                 accepted |= self._send_batch(batch)
         except QueueUnavailableError:
             if not accepted:
@@ -170,11 +171,14 @@ class SqsQueue:
 
     def _ready(self, message: Outgoing) -> Outgoing:
         sqs_rules.check_outgoing(message)
-        if sqs_rules.size_bytes(message.body, message.attributes) <= self._limit_bytes:
+        if self._fits(message):
             return message
         if self._blobs is None:
             raise MessageTooLargeError
         return replace(message, body=claim_check.check_in(message.body, self._blobs))
+
+    def _fits(self, message: Outgoing) -> bool:
+        return sqs_rules.size_bytes(message.body, message.attributes) <= self._limit_bytes
 
     def _send_batch(self, batch: Sequence[Outgoing]) -> set[str]:
         entries = {str(index): sqs_wire.entry(message) for index, message in enumerate(batch)}

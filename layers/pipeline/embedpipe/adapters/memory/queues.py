@@ -114,7 +114,7 @@ class MemoryQueue:
     def send(self, messages: Sequence[Outgoing]) -> set[str]:
         """Send all; a body over the limit goes by claim check where there is an object store."""
         sqs_rules.check_unique(messages)
-        ready = [self._ready(message) for message in messages]
+        ready = claim_check.all_ready(messages, self._ready, self._fits)
         for message in ready:
             self._put(message.body, message.group_id, message.delay_s, dict(message.attributes))
         return {message.key for message in ready}
@@ -197,11 +197,14 @@ class MemoryQueue:
 
     def _ready(self, message: Outgoing) -> Outgoing:
         sqs_rules.check_outgoing(message)
-        if sqs_rules.size_bytes(message.body, message.attributes) <= self._limit_bytes:
+        if self._fits(message):
             return message
         if self._blobs is None:
             raise MessageTooLargeError
         return replace(message, body=claim_check.check_in(message.body, self._blobs))
+
+    def _fits(self, message: Outgoing) -> bool:
+        return sqs_rules.size_bytes(message.body, message.attributes) <= self._limit_bytes
 
     def _put(
         self, body: str, group_id: str | None, delay_s: int, attributes: dict[str, str]
