@@ -221,7 +221,7 @@ class RemoteEmbedder(Protocol):
         ...
 
     def embed(self, texts: Sequence[str], kind: Kind) -> Floats:
-        """Ask the provider once.
+        """Ask the provider once; the model's prefix for that kind is added here.
 
         Returns
         -------
