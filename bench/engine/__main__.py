@@ -158,7 +158,7 @@ _KINDS: dict[str, Callable[[Contest, Engine, str], list[Entry]]] = {
 
 
 def _publish(result: dict[str, Any]) -> None:
-    console = Console(width=170)
+    console = Console(width=180)
     results = ROOT / "bench" / "results"
     results.mkdir(exist_ok=True)
     tables = []

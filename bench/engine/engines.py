@@ -14,7 +14,7 @@ from bench.engine.rig import MODEL_ID
 
 LIMIT = "bare session.run"
 
-_BATCHES = (4, 8, 16, 32, 64)
+_BATCHES = (2, 4, 8, 16, 32, 64)
 _START_TIMEOUT_S = 240.0
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "DO_NOT_TRACK": "1"}
 
