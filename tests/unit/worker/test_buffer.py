@@ -4,6 +4,8 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -321,3 +323,19 @@ def test_a_closed_buffer_gives_back_what_was_not_begun_and_finishes_the_rest() -
     assert sum(batch.tokens for batch in all_of(buffer)) == 120
     assert buffer.take(None) is None
     assert not buffer.put(a_held(), device)
+
+
+def test_who_waits_goes_on_waiting_when_all_that_came_is_given_up() -> None:
+    lost, kept = a_held(), a_held()
+    buffer, taken = Buffer(lambda held: held is not lost), SimpleQueue[InferenceBatch | None]()
+    waiting = Thread(target=lambda: taken.put(buffer.take(None)), daemon=True)
+    waiting.start()
+
+    buffer.put(lost, a_device())
+    with pytest.raises(Empty):
+        taken.get(timeout=0.2)
+    buffer.put(kept, a_device())
+    batch = taken.get(timeout=5)
+
+    assert batch is not None
+    assert [chunk.message.held for chunk in batch.chunks] == [kept]

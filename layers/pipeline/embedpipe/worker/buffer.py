@@ -105,12 +105,15 @@ class Buffer:
         None when the time is over, or the buffer is closed and what was begun is all taken.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._messages, timeout_s)
-            while self._messages:
-                if chunks := self._next():
-                    device = chunks[0].message.packing.device
-                    return InferenceBatch(device, chunks, sum(len(one.ids) for one in chunks))
-            return None
+            while True:
+                self._changed.wait_for(lambda: self._is_closed or self._messages, timeout_s)
+                while self._messages:
+                    if chunks := self._next():
+                        device = chunks[0].message.packing.device
+                        return InferenceBatch(device, chunks, sum(len(one.ids) for one in chunks))
+                # All that waited may have been given up: whoever waits without end goes on waiting.
+                if self._is_closed or timeout_s is not None:
+                    return None
 
     def close(self) -> list[Held]:
         """Add nothing more and wake whoever waits; give the messages of which nothing was taken."""

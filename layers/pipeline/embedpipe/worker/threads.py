@@ -13,11 +13,16 @@ class Threads:
     Parameters
     ----------
     died
-        Gets the name of a thread that raised, and what.
+        Gets the name of a thread that raised, and what; or that came to its end when none may.
+    may_end
+        Whether a thread may come to its end now.
     """
 
-    def __init__(self, died: Callable[[str, BaseException], None]) -> None:
+    def __init__(
+        self, died: Callable[[str, BaseException], None], may_end: Callable[[], bool]
+    ) -> None:
         self._died = died
+        self._may_end = may_end
         self._threads: dict[str, Thread] = {}
 
     @property
@@ -52,3 +57,7 @@ class Threads:
             loop()
         except BaseException as error:  # noqa: BLE001
             self._died(name, error)
+        else:
+            # Without it the worker would hold messages, extend them, and never compute them.
+            if not self._may_end():
+                self._died(name, RuntimeError("a part of the worker came to its end by itself"))

@@ -47,7 +47,7 @@ class Worker:
         self._fatal: BaseException | None = None
         self._is_prepared = False
         self._reported: dict[str, float] = {}
-        self._threads = Threads(self._died)
+        self._threads = Threads(self._died, context.stop.is_set)
         self.streams = self._settings.streams or 1
         self.devices = Devices(
             context.ports.embedders,
