@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,15 @@ def refuse(monkeypatch: pytest.MonkeyPatch, refused: Precision) -> None:
     monkeypatch.setattr(variants, "judge", judge)
 
 
+@pytest.fixture
+def at_a_terminal() -> Iterator[None]:
+    """Let SIGINT interrupt: a shell lets what it runs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_nothing_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
