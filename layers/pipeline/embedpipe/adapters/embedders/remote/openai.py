@@ -20,11 +20,14 @@ class OpenAI:
     """The form of OpenAI's API."""
 
     most_texts = None
+    default_url = URL
+    #: What the field is called that asks for shorter vectors.
+    dimensions_field = "dimensions"
     #: A vector takes a third of what it takes in decimal.
     encoding: str | None = "base64"
 
     def __init__(self, entry: RemoteEntry, model: ModelInfo) -> None:
-        self.url = entry.api_url or URL
+        self.url = entry.api_url or self.default_url
         self._model = entry.model_name_or_path
         self._dimensions = model.dimensions if entry.asks_for_dimensions else None
 
@@ -38,7 +41,7 @@ class OpenAI:
         if self.encoding is not None:
             body["encoding_format"] = self.encoding
         if self._dimensions is not None:
-            body["dimensions"] = self._dimensions
+            body[self.dimensions_field] = self._dimensions
         return body
 
     def rows(self, answer: Any, texts: int) -> Sequence[Any]:
