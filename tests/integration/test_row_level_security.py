@@ -30,7 +30,10 @@ TABLES = [
     "embeddings",
     "job_skips",
     "audit_log",
+    "crash_ledger",
 ]
+#: What an operator reads of all tenants, and what not.
+CONTROL_PLANE = ("tenants", "jobs", "batches", "outbox", "job_skips", "audit_log")
 WRITABLE = [table for table in TABLES if table not in ("tenants", "api_keys", "audit_log")]
 
 
@@ -50,6 +53,15 @@ def filled_name(postgres_server: PostgresServer) -> Iterator[str]:
         owner.execute(
             """INSERT INTO job_skips (tenant_id, job_id, expires_at)
                SELECT tenant_id, job_id, now() FROM jobs"""
+        )
+        owner.execute(
+            """INSERT INTO crash_ledger (tenant_id, job_id, epoch, stage)
+               SELECT tenant_id, job_id, epoch, 'embed' FROM jobs"""
+        )
+        owner.execute(
+            """INSERT INTO dlq_entries (stage, entry_id, tenant_id, source_queue, body, body_bytes,
+                   body_sha256, sent_at, expires_at)
+               VALUES ('embed', 'one', 'acme', 'embed', '', 0, '', now(), now())"""
         )
     yield name
     postgres_server.drop_database(name)
@@ -89,7 +101,52 @@ def test_every_table_of_tenants_is_listed_here(filled: str) -> None:
                WHERE table_schema = 'public' AND column_name = 'tenant_id'"""
         ).fetchall()
 
-    assert {row[0] for row in rows} == set(TABLES)
+    assert {row[0] for row in rows} == {*TABLES, "dlq_entries"}
+
+
+@pytest.mark.parametrize("table", [*TABLES, "dlq_entries"])
+def test_an_operator_sees_the_control_plane_of_all_tenants_and_nothing_else(
+    app: Connection, table: str
+) -> None:
+    app.execute("SELECT set_config('app.operator', 'on', true)")
+    as_operator = _count(app, table)
+    app.rollback()
+    after = _count(app, table)
+
+    assert (as_operator > 0) == (table in (*CONTROL_PLANE, "dlq_entries"))
+    assert after == 0
+
+
+@pytest.mark.parametrize("table", [t for t in WRITABLE if t in CONTROL_PLANE])
+def test_an_operator_changes_rows_of_the_named_tenant_only(app: Connection, table: str) -> None:
+    app.execute("SELECT set_config('app.operator', 'on', true)")
+    _as(app, "globex")
+
+    touched = app.execute(
+        sql.SQL("UPDATE {} SET tenant_id = tenant_id WHERE tenant_id = 'acme'").format(
+            sql.Identifier(table)
+        )
+    ).rowcount
+
+    assert touched == 0
+
+
+def test_everybody_reads_the_controls_of_stages_and_operators_change_them(app: Connection) -> None:
+    pause = "UPDATE stage_controls SET state = 'paused'"
+    _as(app, "acme")
+
+    assert _count(app, "stage_controls") == 4
+    assert app.execute(pause).rowcount == 0
+    app.execute("SELECT set_config('app.operator', 'on', true)")
+    assert app.execute(pause).rowcount == 4
+
+
+@pytest.mark.parametrize("tenant_id", ["acme", "globex", ""])
+def test_dead_letters_are_for_operators_only(app: Connection, tenant_id: str) -> None:
+    _as(app, tenant_id)
+
+    assert _count(app, "dlq_entries") == 0
+    assert app.execute("DELETE FROM dlq_entries").rowcount == 0
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -181,7 +238,6 @@ def test_rows_cannot_be_given_to_another_tenant(
         "DELETE FROM audit_log",
         "UPDATE audit_log SET note = 'nothing happened'",
         "INSERT INTO schema_migrations VALUES (99, 'x', 'x')",
-        "UPDATE stage_controls SET state = 'paused'",
         "CREATE TABLE mine (x int)",
     ],
 )

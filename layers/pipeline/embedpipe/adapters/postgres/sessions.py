@@ -119,7 +119,9 @@ class Sessions:
             raise
 
     @contextmanager
-    def transaction(self, tenant_id: str = "", *, durable: bool = True) -> Iterator[Connection]:
+    def transaction(
+        self, tenant_id: str = "", *, durable: bool = True, as_operator: bool = False
+    ) -> Iterator[Connection]:
         """Run one transaction of a tenant: committed at the end, rolled back on any error.
 
         Parameters
@@ -128,6 +130,8 @@ class Sessions:
             Whose rows it sees; empty for none (of the maintenance role: all).
         durable
             False when a crash of the server may lose the change; its commit then does not wait.
+        as_operator
+            Also see the control plane of all tenants. What is written is still the tenant's.
 
         Raises
         ------
@@ -135,6 +139,8 @@ class Sessions:
             The database is out of reach, or the transaction lost against another.
         """
         name = "set_tenant" if durable else "set_tenant_lazily"
+        if as_operator:
+            name = "set_operator"
         with translate_errors(), self._opened().connection() as connection:
             connection.execute(statement("sessions", name), {"tenant_id": tenant_id})
             yield connection

@@ -7,6 +7,11 @@ SELECT set_config('app.tenant', %(tenant_id)s, true)
 SELECT set_config('app.tenant', %(tenant_id)s, true),
        set_config('synchronous_commit', 'off', true)
 
+-- set_operator --
+-- The same for an act of an operator, who may read the control plane of all tenants.
+SELECT set_config('app.tenant', %(tenant_id)s, true),
+       set_config('app.operator', 'on', true)
+
 -- vector_type --
 -- What a connection must know of pgvector.
 SELECT t.oid::int8 AS oid, t.typarray::int8 AS array_oid

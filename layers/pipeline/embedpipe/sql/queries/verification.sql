@@ -13,15 +13,26 @@ WHERE c.relnamespace = 'public'::regnamespace
 ORDER BY c.relname
 
 -- unfiltered_policies --
--- Policies that show the application rows of every tenant.
+-- Policies that show the application rows of every tenant. An operator may read those of the
+-- control plane, note who did what, control stages, and keep the mirror of the dead-letter queues.
 SELECT c.relname || '.' || p.polname AS subject
 FROM pg_policy p
 JOIN pg_class c ON c.oid = p.polrelid
 WHERE c.relnamespace = 'public'::regnamespace
   AND p.polpermissive
   AND p.polroles && ARRAY[0::oid, 'embedpipe_app'::regrole::oid]
-  AND (pg_get_expr(p.polqual, p.polrelid) !~ 'current_tenant|app\.key_id'
+  AND (coalesce(pg_get_expr(p.polqual, p.polrelid), '') !~ 'current_tenant|app\.key_id'
        OR p.polcmd <> 'r' AND pg_get_expr(p.polwithcheck, p.polrelid) !~ 'current_tenant')
+  AND NOT (p.polcmd = 'r'
+           AND pg_get_expr(p.polqual, p.polrelid) = 'is_operator()'
+           AND c.relname IN ('tenants', 'jobs', 'batches', 'outbox', 'job_skips', 'audit_log'))
+  AND NOT (p.polcmd = 'a'
+           AND pg_get_expr(p.polwithcheck, p.polrelid) = 'is_operator()'
+           AND c.relname = 'audit_log')
+  AND NOT (pg_get_expr(p.polqual, p.polrelid) = 'is_operator()'
+           AND pg_get_expr(p.polwithcheck, p.polrelid) = 'is_operator()'
+           AND c.relname IN ('dlq_entries', 'stage_controls'))
+  AND NOT (p.polcmd = 'r' AND c.relname = 'stage_controls')
 ORDER BY subject
 
 -- mighty_roles --
@@ -42,7 +53,7 @@ WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = wanted.rolname)
 
 -- tenantless_keys --
 -- Unique keys and foreign keys of tenants' tables that do not start with the tenant: they would
--- tell one tenant what another has.
+-- tell one tenant what another has. Only operators see `dlq_entries`, and its keys are the queues'.
 SELECT i.relname AS subject
 FROM pg_index x
 JOIN pg_class c ON c.oid = x.indrelid
@@ -51,6 +62,7 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.
 WHERE c.relnamespace = 'public'::regnamespace
   AND x.indisunique
   AND x.indkey[0] <> a.attnum
+  AND c.relname <> 'dlq_entries'
 UNION ALL
 SELECT k.conname
 FROM pg_constraint k
