@@ -65,6 +65,16 @@ def decode_job_cursor(cursor: str) -> tuple[datetime, str]:
     return moment, job
 
 
+def encode_audit_cursor(audit_id: int) -> str:
+    """Give the cursor after an act, in the order newest first."""
+    return encode_cursor("audit", [str(audit_id)])
+
+
+def decode_audit_cursor(cursor: str) -> int:
+    """Read a cursor of `encode_audit_cursor`. Raises InvalidInputError (INVALID_CURSOR)."""
+    return _number(decode_cursor("audit", cursor, 1)[0], digits=18)
+
+
 def encode_chunk_cursor(chunk_index: int) -> str:
     """Give the cursor after a chunk of a version."""
     return encode_cursor("chunks", [str(chunk_index)])
@@ -72,7 +82,10 @@ def encode_chunk_cursor(chunk_index: int) -> str:
 
 def decode_chunk_cursor(cursor: str) -> int:
     """Read a cursor of `encode_chunk_cursor`. Raises InvalidInputError (INVALID_CURSOR)."""
-    [index] = decode_cursor("chunks", cursor, 1)
-    if not (index.isascii() and index.isdigit() and len(index) < 10):
+    return _number(decode_cursor("chunks", cursor, 1)[0], digits=9)
+
+
+def _number(text: str, *, digits: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise _invalid()
-    return int(index)
+    return int(text)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+#: How much of a note is kept, in characters.
+MAX_NOTE = 1000
+
 
 @dataclass(frozen=True)
 class Actor:
@@ -25,7 +28,7 @@ class Act:
     subject
         What it was done to: a stage, a job's id, `stage/entry_id`.
     note
-        The operator's own words. At most 1,000 characters are kept.
+        The operator's own words. At most MAX_NOTE characters are kept.
     """
 
     actor: Actor

@@ -1,5 +1,6 @@
 """What a stage needs from the outside. Each port has a real adapter and an in-memory one."""
 
+from embedpipe.ports.audits import Audits
 from embedpipe.ports.breakers import Breakers
 from embedpipe.ports.catalogue import (
     ApiKeys,
@@ -36,6 +37,7 @@ from embedpipe.ports.rescues import Rescues, Stalled
 __all__ = [
     "Admission",
     "ApiKeys",
+    "Audits",
     "Blobs",
     "Breakers",
     "ChunkVector",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from embedpipe.ports.audits import Audits
 from embedpipe.ports.breakers import Breakers
 from embedpipe.ports.jobs import Jobs, OutboxRows
 from embedpipe.ports.models import ModelInfo
@@ -254,4 +255,9 @@ class Database(Protocol):
     @property
     def breakers(self) -> Breakers:
         """Circuit breakers of providers."""
+        ...
+
+    @property
+    def audits(self) -> Audits:
+        """What operators did."""
         ...

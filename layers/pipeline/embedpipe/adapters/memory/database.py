@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from embedpipe.adapters.memory.audit import MemoryAudits
 from embedpipe.adapters.memory.breakers import MemoryBreakers
 from embedpipe.adapters.memory.database_catalogue import MemoryApiKeys, MemoryCollections
 from embedpipe.adapters.memory.database_documents import MemoryDocuments
@@ -72,6 +73,7 @@ class MemoryDatabase:
         self.api_keys = MemoryApiKeys(self._state)
         self.rescues = MemoryRescues(self._state)
         self.breakers = MemoryBreakers(self._state, breaker_rules)
+        self.audits = MemoryAudits(self._state)
 
     def create_tenant(self, tenant_id: str, model: ModelInfo) -> None:
         """Make a tenant and its collection `default`; nothing when it exists."""

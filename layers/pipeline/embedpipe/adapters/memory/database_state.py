@@ -16,6 +16,7 @@ from embedpipe.adapters.memory.database_rows import (
     OutboxEntry,
     VersionRow,
 )
+from embedpipe.domain.audit import AuditEntry
 from embedpipe.domain.breakers import Breaker
 from embedpipe.domain.jobs import TERMINAL, JobError, JobRef, JobStatus
 from embedpipe.errors import NotFoundError
@@ -48,6 +49,12 @@ class State:
         self.outbox: dict[tuple[str, str, str], OutboxEntry] = {}
         self.breakers: dict[str, Breaker] = {}
         self.probers: dict[str, tuple[str, datetime]] = {}
+        self.audit: list[AuditEntry] = []
+
+    @property
+    def audit_log(self) -> dict[int, AuditEntry]:
+        """The audit log as the table that it is."""
+        return {entry.audit_id: entry for entry in self.audit}
 
     def collection(self, tenant_id: str, collection: str) -> Collection:
         """Read a collection. Raises NotFoundError (COLLECTION_NOT_FOUND)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from embedpipe.adapters.postgres.api_keys import PostgresApiKeys
+from embedpipe.adapters.postgres.audit import PostgresAudits
 from embedpipe.adapters.postgres.breakers import PostgresBreakers
 from embedpipe.adapters.postgres.collections import PostgresCollections
 from embedpipe.adapters.postgres.documents import PostgresDocuments
@@ -51,6 +52,7 @@ class PostgresDatabase:
         self.api_keys = PostgresApiKeys(self._sessions)
         self.rescues = PostgresRescues(self._sessions)
         self.breakers = PostgresBreakers(self._sessions, breaker_rules)
+        self.audits = PostgresAudits(self._sessions)
         self.tenants = PostgresTenants(self._sessions)
 
     def close(self) -> None:
