@@ -5,7 +5,7 @@
         proxy.refuse()                 # nobody listens: new connections are refused, old ones reset
         proxy.reset()                  # accepts and resets at once: as `refuse`, but can be counted
         proxy.black_hole()             # accepts, and nothing passes, either way; held until `heal`
-        proxy.drop_responses(count=3)  # the server acts, its answer is lost and the connection reset
+        proxy.drop_responses(count=3)  # the server acts, its answer is lost, the connection reset
         proxy.latency(0.2)             # each piece, either way, arrives so many seconds late
         proxy.cut()                    # resets the connections that there are; new ones work
         proxy.heal()                   # back to normal
