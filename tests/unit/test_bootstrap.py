@@ -13,7 +13,9 @@ ENVIRONMENT = {
     "CHUNK_QUEUE_URL": "http://127.0.0.1:1/chunk",
     "CHUNK_DLQ_URL": "http://127.0.0.1:1/chunk-dlq",
     "EMBED_QUEUE_URL": "http://127.0.0.1:1/embed",
+    "EMBED_DLQ_URL": "http://127.0.0.1:1/embed-dlq",
     "STORE_QUEUE_URL": "http://127.0.0.1:1/store",
+    "STORE_DLQ_URL": "http://127.0.0.1:1/store-dlq",
     "CONTENT_BUCKET": "content",
 }
 

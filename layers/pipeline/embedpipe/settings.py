@@ -99,7 +99,25 @@ class EmbedQueueSettings(QueueSettings):
         return {lane: url for lane, url in urls.items() if url}
 
 
-class ApiSettings(DatabaseSettings, ModelSettings, QueueSettings):
+class PipelineQueueSettings(EmbedQueueSettings):
+    """Every queue there is, for who looks at all of them or puts dead letters back."""
+
+    chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
+    store_queue_url: str = Field(alias="STORE_QUEUE_URL")
+    chunk_dlq_url: str = Field(alias="CHUNK_DLQ_URL")
+    embed_dlq_url: str = Field(alias="EMBED_DLQ_URL")
+    store_dlq_url: str = Field(alias="STORE_DLQ_URL")
+
+    def dlq_urls(self) -> dict[str, str]:
+        """Give the dead-letter queues by stage."""
+        return {
+            "chunk": self.chunk_dlq_url,
+            "embed": self.embed_dlq_url,
+            "store": self.store_dlq_url,
+        }
+
+
+class ApiSettings(DatabaseSettings, ModelSettings, PipelineQueueSettings):
     """`functions/api`."""
 
     auth_mode: Literal["single_user"] = Field(default="single_user", alias="AUTH_MODE")
@@ -109,7 +127,6 @@ class ApiSettings(DatabaseSettings, ModelSettings, QueueSettings):
     single_user_api_key_secret_arn: str | None = Field(
         default=None, alias="SINGLE_USER_API_KEY_SECRET_ARN"
     )
-    chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
     content_bucket: str = Field(alias="CONTENT_BUCKET")
     inline_content_bytes: int = Field(
         default=65_536, ge=0, le=1_048_576, alias="INLINE_CONTENT_BYTES"
@@ -208,11 +225,9 @@ class StoreSettings(DatabaseSettings, RetrySettings, QueueSettings):
     content_bucket: str = Field(alias="CONTENT_BUCKET")
 
 
-class MaintenanceSettings(DatabaseSettings, EmbedQueueSettings):
+class MaintenanceSettings(DatabaseSettings, PipelineQueueSettings):
     """`functions/maintenance`. Connects with the maintenance role."""
 
     content_bucket: str = Field(alias="CONTENT_BUCKET")
-    chunk_queue_url: str = Field(alias="CHUNK_QUEUE_URL")
-    store_queue_url: str = Field(alias="STORE_QUEUE_URL")
     rescue_idle_s: float = Field(default=900.0, ge=1, le=86_400, alias="RESCUE_IDLE_S")
     max_rescues: int = Field(default=5, ge=0, le=16, alias="MAX_RESCUES")

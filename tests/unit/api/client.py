@@ -27,6 +27,14 @@ BASE = "/api/v1"
 REMOTE = replace(
     fake_model("far"), provider="openai", dimensions=64, matryoshka_dimensions=(16, 32)
 )
+QUEUE_URLS = (
+    "CHUNK_QUEUE_URL",
+    "CHUNK_DLQ_URL",
+    "EMBED_QUEUE_URL",
+    "EMBED_DLQ_URL",
+    "STORE_QUEUE_URL",
+    "STORE_DLQ_URL",
+)
 TABLES = ("collections", "documents", "document_versions", "jobs", "batches", "chunks", "outbox")
 
 
@@ -100,7 +108,7 @@ class Client:
             settings=ApiSettings.from_environment(
                 {
                     "DATABASE_URL": "postgresql://unused",
-                    "CHUNK_QUEUE_URL": "unused",
+                    **dict.fromkeys(QUEUE_URLS, "unused"),
                     "CONTENT_BUCKET": "unused",
                     "DEFAULT_MODEL_ID": "fake",
                     "SINGLE_USER_API_KEY": ADMIN_KEY,

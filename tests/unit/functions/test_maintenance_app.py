@@ -21,6 +21,9 @@ SETTINGS = {
     "CONTENT_BUCKET": "content",
     "EMBED_QUEUE_URL": "embed",
     "STORE_QUEUE_URL": "store",
+    "CHUNK_DLQ_URL": "chunk-dlq",
+    "EMBED_DLQ_URL": "embed-dlq",
+    "STORE_DLQ_URL": "store-dlq",
 }
 
 
