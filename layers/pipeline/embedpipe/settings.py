@@ -117,7 +117,20 @@ class PipelineQueueSettings(EmbedQueueSettings):
         }
 
 
-class ApiSettings(DatabaseSettings, ModelSettings, PipelineQueueSettings):
+class DeadLetterSettings(PipelineQueueSettings):
+    """How dead letters are kept and put back."""
+
+    dlq_encryption_key: SecretStr | None = Field(
+        default=None, alias="EMBEDDINGS_DLQ_ENCRYPTION_KEY"
+    )
+    dlq_encryption_key_secret_arn: str | None = Field(
+        default=None, alias="EMBEDDINGS_DLQ_ENCRYPTION_KEY_SECRET_ARN"
+    )
+    requeue_rate: int = Field(default=50, ge=1, le=500, alias="EMBEDDINGS_REQUEUE_RATE")
+    requeue_burst: int = Field(default=200, ge=1, le=10_000, alias="EMBEDDINGS_REQUEUE_BURST")
+
+
+class ApiSettings(DatabaseSettings, ModelSettings, DeadLetterSettings):
     """`functions/api`."""
 
     auth_mode: Literal["single_user"] = Field(default="single_user", alias="AUTH_MODE")
@@ -225,7 +238,7 @@ class StoreSettings(DatabaseSettings, RetrySettings, QueueSettings):
     content_bucket: str = Field(alias="CONTENT_BUCKET")
 
 
-class MaintenanceSettings(DatabaseSettings, PipelineQueueSettings):
+class MaintenanceSettings(DatabaseSettings, DeadLetterSettings):
     """`functions/maintenance`. Connects with the maintenance role."""
 
     content_bucket: str = Field(alias="CONTENT_BUCKET")

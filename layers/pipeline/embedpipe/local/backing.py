@@ -101,6 +101,7 @@ class Backing:
             worker_port=worker_port,
             worker_token=secrets.token_urlsafe(32),
             api_key=self._directory.api_key(),
+            dlq_key=self._directory.dlq_key(),
         )
 
     def database_url_by_tcp(self) -> str | None:

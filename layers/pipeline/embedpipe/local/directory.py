@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -27,6 +28,7 @@ DATA = (
     "endpoint.json",
     "passwords.json",
     "api_key",
+    "dlq_key",
     WORKER_ENVIRONMENT,
 )
 
@@ -106,6 +108,15 @@ class DataDirectory:
         path = self.path / "api_key"
         if not path.exists():
             _write_private(path, secrets.token_urlsafe(32))
+        return path.read_text().strip()
+
+    def dlq_key(self) -> str:
+        """Give the key that seals dead letters; the user's own wins, else one made once."""
+        if given := os.environ.get("EMBEDDINGS_DLQ_ENCRYPTION_KEY"):
+            return given
+        path = self.path / "dlq_key"
+        if not path.exists():
+            _write_private(path, base64.b64encode(secrets.token_bytes(32)).decode())
         return path.read_text().strip()
 
     def password(self, role: str) -> str:

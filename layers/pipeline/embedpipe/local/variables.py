@@ -47,6 +47,7 @@ class Addresses:
     worker_port: int
     worker_token: str
     api_key: str
+    dlq_key: str = ""
 
 
 def of_function(
@@ -94,6 +95,7 @@ def _local(addresses: Addresses) -> dict[str, str]:
         "MODELS_DIR": addresses.models_dir,
         "SINGLE_USER_API_KEY": addresses.api_key,
         "AUTH_MODE": "single_user",
+        "EMBEDDINGS_DLQ_ENCRYPTION_KEY": addresses.dlq_key,
         "QUERY_EMBEDDER_URL": addresses.worker_url,
         "QUERY_EMBEDDER_TOKEN": addresses.worker_token,
         "EMBED_HTTP_HOST": "127.0.0.1",
