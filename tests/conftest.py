@@ -102,6 +102,7 @@ class Backend:
     same_moment: Callable[[], None]
     age_jobs: Callable[[float], None]
     age_breakers: Callable[[float], None]
+    age_heartbeats: Callable[[float], None]
 
 
 class _Clock:
@@ -131,7 +132,7 @@ def _memory_backend() -> Backend:
         for job in database._state.jobs.values():
             job.touched_at -= timedelta(seconds=seconds)
 
-    def age_breakers(seconds: float) -> None:
+    def move_on(seconds: float) -> None:
         clock.ahead += timedelta(seconds=seconds)
 
     return Backend(
@@ -143,7 +144,8 @@ def _memory_backend() -> Backend:
         database.create_key,
         same_moment,
         age_jobs,
-        age_breakers,
+        move_on,
+        move_on,
     )
 
 
@@ -178,6 +180,14 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
                 {"s": seconds},
             )
 
+    def age_heartbeats(seconds: float) -> None:
+        with psycopg.connect(owner) as connection:
+            connection.execute(
+                "UPDATE worker_heartbeats SET beat_at = beat_at - make_interval(secs => %(s)s),"
+                " started_at = started_at - make_interval(secs => %(s)s)",
+                {"s": seconds},
+            )
+
     return Backend(
         "postgres",
         request.getfixturevalue("postgres_database"),
@@ -188,6 +198,7 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
         same_moment,
         age_jobs,
         age_breakers,
+        age_heartbeats,
     )
 
 

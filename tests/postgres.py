@@ -64,7 +64,10 @@ class PostgresServer:
             connection.execute("DELETE FROM tenants")
             connection.execute("DELETE FROM audit_log")
             connection.execute("DELETE FROM circuit_breakers")
-            connection.execute("UPDATE stage_controls SET state = 'running', changed_by = ''")
+            connection.execute("DELETE FROM worker_heartbeats")
+            connection.execute(
+                "UPDATE stage_controls SET state = 'running', changed_by = '', note = ''"
+            )
         return self._shared
 
     def drop_database(self, name: str) -> None:

@@ -18,6 +18,7 @@ PipelineError
 │   ├── ModelMismatchError      MODEL_MISMATCH
 │   ├── BadVectorError          BAD_VECTOR
 │   ├── PoisonChunkError        POISON_CHUNK
+│   ├── ProcessDiedError        POISON_CRASH
 │   ├── ContentLostError        CONTENT_LOST
 │   ├── MessageTooLargeError    MESSAGE_TOO_LARGE
 │   └── ProviderRejectedError   PROVIDER_REJECTED
@@ -30,7 +31,9 @@ PipelineError
     ├── ProviderUnavailableError PROVIDER_UNAVAILABLE an outage: spends no attempt
     │   ├── ProviderRefusedError    PROVIDER_REFUSED
     │   └── CircuitOpenError        CIRCUIT_OPEN
-    └── EmbedderUnavailableError EMBEDDER_UNAVAILABLE
+    ├── EmbedderUnavailableError EMBEDDER_UNAVAILABLE
+    ├── AdmissionClosedError    PAUSED, DRAINING: nothing is admitted
+    └── EventSourceError        EVENT_SOURCE_UNAVAILABLE
 
 Anything else is a bug: logged with its traceback, transient in a stage, 500 at the API.
 The docstring of a class is its default message.
@@ -184,6 +187,12 @@ class PoisonChunkError(PermanentError):
     code = "POISON_CHUNK"
 
 
+class ProcessDiedError(PermanentError):
+    """Processes died whenever they worked on this message alone."""
+
+    code = "POISON_CRASH"
+
+
 class ContentLostError(PermanentError):
     """The content of the document is gone or does not match its digest."""
 
@@ -285,6 +294,18 @@ class EmbedderUnavailableError(TransientError):
     """No embedder answers."""
 
     code = "EMBEDDER_UNAVAILABLE"
+
+
+class AdmissionClosedError(TransientError):
+    """Nothing is admitted for the moment."""
+
+    code = "PAUSED"
+
+
+class EventSourceError(TransientError):
+    """The event source mapping could not be switched or asked."""
+
+    code = "EVENT_SOURCE_UNAVAILABLE"
 
 
 def failure_type(error: BaseException) -> FailureType:

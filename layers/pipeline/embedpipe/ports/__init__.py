@@ -15,6 +15,11 @@ from embedpipe.ports.catalogue import (
     Principal,
     Vectors,
 )
+from embedpipe.ports.controls import Controls
+from embedpipe.ports.crash_ledger import CrashKey, CrashLedger
+from embedpipe.ports.event_sources import EventSources
+from embedpipe.ports.heartbeats import Heartbeats, WorkerBeat
+from embedpipe.ports.housekeeping import Compacted, Housekeeping, OldRecords, Removed
 from embedpipe.ports.jobs import Admission, Jobs, NewBatch, NewChunk, OutboxRow, OutboxRows
 from embedpipe.ports.models import (
     Embedder,
@@ -31,7 +36,7 @@ from embedpipe.ports.models import (
     Tuning,
 )
 from embedpipe.ports.paging import Page
-from embedpipe.ports.queues import Blobs, Inbox, Outbox, Outgoing, Received
+from embedpipe.ports.queues import Blobs, Inbox, Outbox, Outgoing, Received, StoredBlob
 from embedpipe.ports.rescues import Rescues, Stalled
 
 __all__ = [
@@ -44,13 +49,20 @@ __all__ = [
     "Collection",
     "CollectionStatistics",
     "Collections",
+    "CrashKey",
+    "CrashLedger",
+    "Compacted",
+    "Controls",
     "Database",
     "Document",
     "Documents",
     "Embedder",
     "Embedders",
     "Encoding",
+    "EventSources",
+    "Heartbeats",
     "Hit",
+    "Housekeeping",
     "Inbox",
     "Jobs",
     "Kind",
@@ -59,6 +71,7 @@ __all__ = [
     "Models",
     "NewBatch",
     "NewChunk",
+    "OldRecords",
     "Outbox",
     "OutboxRow",
     "OutboxRows",
@@ -69,9 +82,12 @@ __all__ = [
     "Received",
     "RemoteEmbedder",
     "RemoteEmbedders",
+    "Removed",
     "Rescues",
     "Stalled",
+    "StoredBlob",
     "Tokenizer",
     "Tuning",
     "Vectors",
+    "WorkerBeat",
 ]

@@ -9,6 +9,10 @@ from typing import Any, Protocol
 
 from embedpipe.ports.audits import Audits
 from embedpipe.ports.breakers import Breakers
+from embedpipe.ports.controls import Controls
+from embedpipe.ports.crash_ledger import CrashLedger
+from embedpipe.ports.heartbeats import Heartbeats
+from embedpipe.ports.housekeeping import Housekeeping
 from embedpipe.ports.jobs import Jobs, OutboxRows
 from embedpipe.ports.models import ModelInfo
 from embedpipe.ports.paging import Page
@@ -253,8 +257,28 @@ class Database(Protocol):
         ...
 
     @property
+    def housekeeping(self) -> Housekeeping:
+        """Compaction and retention."""
+        ...
+
+    @property
     def breakers(self) -> Breakers:
         """Circuit breakers of providers."""
+        ...
+
+    @property
+    def controls(self) -> Controls:
+        """What each stage is let do."""
+        ...
+
+    @property
+    def heartbeats(self) -> Heartbeats:
+        """Workers that live."""
+        ...
+
+    @property
+    def crash_ledger(self) -> CrashLedger:
+        """Processes that died, by what they worked on."""
         ...
 
     @property

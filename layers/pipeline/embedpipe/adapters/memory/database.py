@@ -11,6 +11,8 @@ from typing import Any
 
 from embedpipe.adapters.memory.audit import MemoryAudits
 from embedpipe.adapters.memory.breakers import MemoryBreakers
+from embedpipe.adapters.memory.controls import MemoryControls
+from embedpipe.adapters.memory.crash_ledger import MemoryCrashLedger
 from embedpipe.adapters.memory.database_catalogue import MemoryApiKeys, MemoryCollections
 from embedpipe.adapters.memory.database_documents import MemoryDocuments
 from embedpipe.adapters.memory.database_jobs import MemoryJobs
@@ -18,6 +20,8 @@ from embedpipe.adapters.memory.database_rescues import MemoryRescues
 from embedpipe.adapters.memory.database_rows import KeyRow
 from embedpipe.adapters.memory.database_search import MemoryVectors
 from embedpipe.adapters.memory.database_state import State, utc_now
+from embedpipe.adapters.memory.heartbeats import MemoryHeartbeats
+from embedpipe.adapters.memory.housekeeping import MemoryHousekeeping
 from embedpipe.domain.breakers import BreakerRules
 from embedpipe.errors import NotFoundError
 from embedpipe.ports import ModelInfo, OutboxRow
@@ -73,7 +77,11 @@ class MemoryDatabase:
         self.api_keys = MemoryApiKeys(self._state)
         self.rescues = MemoryRescues(self._state)
         self.breakers = MemoryBreakers(self._state, breaker_rules)
+        self.crash_ledger = MemoryCrashLedger(self._state)
         self.audits = MemoryAudits(self._state)
+        self.controls = MemoryControls(self._state)
+        self.heartbeats = MemoryHeartbeats(self._state)
+        self.housekeeping = MemoryHousekeeping(self._state)
 
     def create_tenant(self, tenant_id: str, model: ModelInfo) -> None:
         """Make a tenant and its collection `default`; nothing when it exists."""

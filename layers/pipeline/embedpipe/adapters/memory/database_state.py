@@ -9,6 +9,7 @@ from threading import RLock
 from embedpipe.adapters.memory.database_rows import (
     BatchRow,
     ChunkRow,
+    CrashRow,
     DocumentRow,
     EmbeddingRow,
     JobRow,
@@ -18,9 +19,11 @@ from embedpipe.adapters.memory.database_rows import (
 )
 from embedpipe.domain.audit import AuditEntry
 from embedpipe.domain.breakers import Breaker
+from embedpipe.domain.controls import CONTROLLED, Control
 from embedpipe.domain.jobs import TERMINAL, JobError, JobRef, JobStatus
 from embedpipe.errors import NotFoundError
-from embedpipe.ports import Collection, OutboxRow
+from embedpipe.ports import Collection, CrashKey, OutboxRow
+from embedpipe.ports.heartbeats import WorkerBeat
 
 #: Whoever wrote an outbox row has this long to send it before the sweep does.
 BORN_CLAIMED = timedelta(seconds=30)
@@ -49,7 +52,11 @@ class State:
         self.outbox: dict[tuple[str, str, str], OutboxEntry] = {}
         self.breakers: dict[str, Breaker] = {}
         self.probers: dict[str, tuple[str, datetime]] = {}
+        self.crash_ledger: dict[CrashKey, CrashRow] = {}
         self.audit: list[AuditEntry] = []
+        self.stage_controls = {name: Control(name, changed_at=clock()) for name in CONTROLLED}
+        self.worker_heartbeats: dict[str, WorkerBeat] = {}
+        self.cursors: dict[str, tuple[str, datetime]] = {}
 
     @property
     def audit_log(self) -> dict[int, AuditEntry]:

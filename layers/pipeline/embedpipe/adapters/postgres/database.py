@@ -6,7 +6,11 @@ from embedpipe.adapters.postgres.api_keys import PostgresApiKeys
 from embedpipe.adapters.postgres.audit import PostgresAudits
 from embedpipe.adapters.postgres.breakers import PostgresBreakers
 from embedpipe.adapters.postgres.collections import PostgresCollections
+from embedpipe.adapters.postgres.controls import PostgresControls
+from embedpipe.adapters.postgres.crash_ledger import PostgresCrashLedger
 from embedpipe.adapters.postgres.documents import PostgresDocuments
+from embedpipe.adapters.postgres.heartbeats import PostgresHeartbeats
+from embedpipe.adapters.postgres.housekeeping import PostgresHousekeeping
 from embedpipe.adapters.postgres.jobs import PostgresJobs
 from embedpipe.adapters.postgres.outbox import PostgresOutboxRows
 from embedpipe.adapters.postgres.rescues import PostgresRescues
@@ -52,7 +56,11 @@ class PostgresDatabase:
         self.api_keys = PostgresApiKeys(self._sessions)
         self.rescues = PostgresRescues(self._sessions)
         self.breakers = PostgresBreakers(self._sessions, breaker_rules)
+        self.crash_ledger = PostgresCrashLedger(self._sessions)
         self.audits = PostgresAudits(self._sessions)
+        self.controls = PostgresControls(self._sessions)
+        self.heartbeats = PostgresHeartbeats(self._sessions)
+        self.housekeeping = PostgresHousekeeping(self._sessions)
         self.tenants = PostgresTenants(self._sessions)
 
     def close(self) -> None:
