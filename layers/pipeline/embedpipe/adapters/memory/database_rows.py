@@ -21,6 +21,7 @@ class DocumentRow:
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = None
+    is_compacting: bool = False
 
     @property
     def is_visible(self) -> bool:
@@ -152,3 +153,15 @@ class KeyRow:
     role: str
     created_at: datetime
     revoked_at: datetime | None = None
+
+
+@dataclass
+class CrashRow:
+    """How often a process died while it worked on a message."""
+
+    tenant_id: str
+    job_id: str
+    epoch: int
+    stage: str
+    batch_no: int | None
+    deaths: int
