@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SAM_VENV := .venv-sam
+LOCALSTACK_VENV := .venv-localstack
 MODEL := .embedpipe/models/all-MiniLM-L6-v2/embedpipe.yaml
 SOURCES := layers/pipeline/embedpipe functions tests examples bench
 
@@ -20,7 +21,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e bench bench-engine soak \
+.PHONY: help setup demo test check lint format types unit contract integration e2e localstack e2e-localstack bench bench-engine soak \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -59,6 +60,14 @@ integration: $(VENV)/.dev $(MODEL) ## Tests with PostgreSQL and emulated AWS ser
 
 e2e: $(VENV)/.dev $(MODEL) ## Tests of the whole pipeline from outside
 	$(BIN)/python -m pytest tests/e2e
+
+# Contracts run over LocalStack alone here: the other backends have had theirs in `make test`.
+e2e-localstack: $(VENV)/.dev $(LOCALSTACK_VENV)/.ready $(MODEL) ## The same, and the queues' contracts, with LocalStack as the queue
+	$(BIN)/python -m tests.localstack $(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m tests.localstack $(BIN)/python -m pytest tests/contract -k localstack
+
+localstack: $(LOCALSTACK_VENV)/.ready ## Run LocalStack's SQS and S3 on 127.0.0.1 (PORT=4566), until Ctrl-C
+	scripts/localstack $(or $(PORT),4566) .embedpipe/localstack
 
 bench: $(VENV)/.dev $(MODEL) ## Measure the pipeline; tables here, JSON in bench/results/
 	$(BIN)/python -m bench.pipeline
@@ -112,7 +121,7 @@ clean: ## Remove caches, builds and the local cloud's data; keep environments an
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean ## Remove what clean keeps, too
-	rm -rf $(VENV) $(SAM_VENV) .embedpipe
+	rm -rf $(VENV) $(SAM_VENV) $(LOCALSTACK_VENV) .embedpipe
 
 # ------------------------------------------------------------------------------- what they stand on
 
@@ -139,4 +148,10 @@ $(SAM_VENV)/.ready: requirements/sam.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(SAM_VENV)
 	scripts/install $(SAM_VENV) requirements/sam.txt
+	@touch $@
+
+$(LOCALSTACK_VENV)/.ready: requirements/localstack.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(LOCALSTACK_VENV)
+	scripts/install $(LOCALSTACK_VENV) requirements/localstack.txt
 	@touch $@

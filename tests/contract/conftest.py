@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from embedpipe.adapters.s3 import S3Blobs
 from embedpipe.adapters.sqs import SqsQueue
 from embedpipe.ports import Blobs, Inbox, Outbox
 
+from tests.localstack import backends, endpoint_url
 from tests.ministack import ministack
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ class Clock:
         self.now += seconds
 
 
-@pytest.fixture(params=["memory", "moto", "ministack"])
+@pytest.fixture(params=backends("memory", "moto", "ministack"))
 def queues(request: pytest.FixtureRequest) -> Queues:
     backend: Queues = request.getfixturevalue(f"{request.param}_queues")
     return backend
 
 
-@pytest.fixture(params=["memory", "moto", "ministack"])
+@pytest.fixture(params=backends("memory", "moto", "ministack"))
 def blobs(request: pytest.FixtureRequest) -> Blobs:
     backend: Blobs = request.getfixturevalue(f"{request.param}_queues").blobs
     return backend
@@ -100,6 +101,21 @@ def ministack_clients(
 @pytest.fixture
 def ministack_queues(ministack_clients: tuple[SQSClient, S3Client]) -> Queues:
     return _sqs_queues(*ministack_clients)
+
+
+@pytest.fixture(scope="session")
+def localstack_clients() -> Iterator[tuple[SQSClient, S3Client]]:
+    sqs, s3 = _clients(endpoint_url())
+    yield sqs, s3
+    sqs.close()
+    s3.close()
+
+
+@pytest.fixture
+def localstack_queues(localstack_clients: tuple[SQSClient, S3Client]) -> Queues:
+    # It looks once a second for leases and delays that have ended.
+    made = _sqs_queues(*localstack_clients)
+    return replace(made, pass_time=lambda seconds: time.sleep(seconds + 1.5))
 
 
 def _clients(url: str | None) -> tuple[SQSClient, S3Client]:

@@ -25,10 +25,19 @@ STOP_TIMEOUT_S = 60.0
 
 
 class Cloud:
-    """One `embedpipe up` on a data directory and any free port."""
+    """One `embedpipe up` on a data directory and any free port.
 
-    def __init__(self, data_dir: Path, **environment: str) -> None:
+    Parameters
+    ----------
+    endpoint_url
+        SQS and S3 that it is to use instead of its own.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, endpoint_url: str | None = None, **environment: str
+    ) -> None:
         self.data_dir = data_dir
+        self._elsewhere = ["--endpoint-url", endpoint_url] if endpoint_url else []
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             **environment,
@@ -38,7 +47,7 @@ class Cloud:
 
     def start(self) -> None:
         """Start it and wait for its line."""
-        self._process = self.spawn("--port", "0")
+        self._process = self.spawn("--port", "0", *self._elsewhere)
         line = _first_line(self._process, START_TIMEOUT_S)
         if not line.startswith("ready "):
             self.stop()

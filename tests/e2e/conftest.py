@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.client import Client, Queues
 from tests.e2e.cloud import Cloud, with_model
+from tests.localstack import endpoint_url
 from tests.real_model import MODELS_DIR, the_real_model
 
 
@@ -24,7 +25,13 @@ def models_dir() -> Path:
 def cloud(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A running cloud. A laptop that cannot start one skips, with the reason; the build fails."""
     data_dir = with_model(tmp_path_factory.mktemp("cloud"), models_dir)
-    made = Cloud(data_dir, EMBED_VISIBILITY_S="4", EMBED_TUNE_S="0", RETRY_BACKOFF_BASE_S="0.1")
+    made = Cloud(
+        data_dir,
+        endpoint_url=endpoint_url(),
+        EMBED_VISIBILITY_S="4",
+        EMBED_TUNE_S="0",
+        RETRY_BACKOFF_BASE_S="0.1",
+    )
     try:
         made.start()
     except AssertionError as exc:

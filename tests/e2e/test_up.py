@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cloud import Cloud, gone, with_model
+from tests.localstack import endpoint_url
 
 
 def test_the_verbs_ingest_search_and_list(cloud: Cloud, tmp_path: Path) -> None:
@@ -25,8 +26,9 @@ def test_the_verbs_ingest_search_and_list(cloud: Cloud, tmp_path: Path) -> None:
     listed = cloud.run("jobs", "--json", "--limit", "2")
     doctor = cloud.run("doctor", "--json")
 
+    assert ingested.returncode == 0, ingested.stderr
     report = json.loads(ingested.stdout)
-    assert (ingested.returncode, report["documents"]) == (0, 2), ingested.stderr
+    assert report["documents"] == 2
     assert report["skipped"] == {"binary": 1, "hidden": 1}
     assert json.loads(found.stdout)[0]["document_id"] == "inner:tea.md"
     assert {job["document_id"] for job in json.loads(listed.stdout)} == {"inner:tea.md", "rain.txt"}
@@ -52,6 +54,7 @@ def test_a_busy_port_is_named(tmp_path: Path) -> None:
     assert f"port {port}" in refused.stderr
 
 
+@pytest.mark.skipif(endpoint_url() is not None, reason="LocalStack's queues do not outlive a stop")
 @pytest.mark.timeout(240)
 def test_data_outlives_a_stop_and_no_process_does(models_dir: Path, tmp_path: Path) -> None:
     cloud = Cloud(with_model(tmp_path, models_dir))
