@@ -79,7 +79,7 @@ def test_a_whole_number_may_have_a_decimal_point() -> None:
     assert client.database.rows("jobs")[0]["priority"] == 7
 
 
-def test_large_content_goes_to_the_object_store_under_tenant_and_digest() -> None:
+def test_large_content_goes_to_the_object_store_under_the_tenant_and_a_key_of_its_own() -> None:
     client = Client({"INLINE_CONTENT_BYTES": "10"})
 
     client.submit(content="0123456789")
@@ -91,8 +91,11 @@ def test_large_content_goes_to_the_object_store_under_tenant_and_digest() -> Non
         None,
         None,
     ]
-    [uri] = client.blobs.objects
-    assert re.search(r"documents/default/[0-9a-f]{64}$", uri)
+    assert len(client.blobs.objects) == 2
+    assert all(
+        re.search(r"documents/default/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", uri)
+        for uri in client.blobs.objects
+    )
 
 
 def test_the_job_shows_what_was_submitted() -> None:

@@ -118,6 +118,7 @@ def test_a_queue_that_stands_for_several_lanes_is_asked_once() -> None:
 
     shared = Counting("embed")
     cloud.queues |= dict.fromkeys(EMBED_QUEUES.values(), shared)
+    cloud.wait(IDLE_S + 1)
 
     cloud.rescue()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from embedpipe.adapters.aws import error_code
 from embedpipe.errors import BlobsUnavailableError, ContentLostError
+from embedpipe.ports import StoredBlob
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -65,6 +66,17 @@ class S3Blobs:
         """Remove bytes; no error when they are gone."""
         with _translated():
             self._client().delete_object(Bucket=self._bucket, Key=self._key(uri))
+
+    def list(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[StoredBlob]:
+        """List objects by key, after a given one; fewer than `limit`, at most 1,000, at the end."""
+        with _translated():
+            answer = self._client().list_objects_v2(
+                Bucket=self._bucket, Prefix=prefix, StartAfter=after, MaxKeys=min(limit, 1000)
+            )
+        return [
+            StoredBlob(entry["Key"], f"{self._root}{entry['Key']}", entry["LastModified"])
+            for entry in answer.get("Contents", [])
+        ]
 
     def _key(self, uri: str) -> str:
         if not uri.startswith(self._root):

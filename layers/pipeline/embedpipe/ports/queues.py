@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 
@@ -94,6 +95,15 @@ class Outbox(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class StoredBlob:
+    """An object as a listing shows it; `changed_at` is when it was put last."""
+
+    key: str
+    uri: str
+    changed_at: datetime
+
+
 class Blobs(Protocol):
     """Large payloads, by claim check."""
 
@@ -107,4 +117,8 @@ class Blobs(Protocol):
 
     def delete(self, uri: str) -> None:
         """Remove bytes; no error when they are gone."""
+        ...
+
+    def list(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[StoredBlob]:
+        """List objects by key, after a given one; fewer than `limit`, at most 1,000, at the end."""
         ...

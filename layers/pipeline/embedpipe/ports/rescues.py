@@ -34,15 +34,16 @@ class Rescues(Protocol):
     ) -> list[Stalled]:
         """Give jobs in some statuses that moved last `idle_s * 2 ** rescues` ago or longer.
 
-        Late is not lost: only those of which nothing waits in the outbox, and only where the
-        queues of the statuses are empty, or where a job of the same tenant that was admitted after
-        the job's last move has succeeded meanwhile.
+        Late is not lost: only those of which nothing waits in the outbox, which no skip holds, and
+        only where the queues of the statuses are empty, or where another job that was admitted
+        after the job's last move has succeeded meanwhile: one to the same collection, and so of
+        the same model and provider, and no more urgent, which may overtake by its lane.
         """
         ...
 
     def restart(self, job: Stalled, outbox: Callable[[JobRef], OutboxRow]) -> OutboxRow | None:
         """Open a new epoch: the job is `queued` again, what it stored is gone, the row is written.
 
-        None, and nothing written, when the job has moved since it was seen.
+        None, and nothing written, when the job has moved since it was seen, or a skip holds it.
         """
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from embedpipe.errors import StoreUnavailableError
 from embedpipe.ports import Outbox, OutboxRow, OutboxRows, Outgoing
@@ -51,7 +51,12 @@ def _send(rows: Sequence[OutboxRow], queue: Outbox) -> list[OutboxRow]:
 
 
 def sweep(
-    *, outbox: OutboxRows, queues: Mapping[str, Outbox], limit: int = 1000, page: int = 100
+    *,
+    outbox: OutboxRows,
+    queues: Mapping[str, Outbox],
+    limit: int = 1000,
+    page: int = 100,
+    has_time: Callable[[], bool] = lambda: True,
 ) -> int:
     """Send rows that nobody sent in time, oldest first; give how many were accepted.
 
@@ -64,7 +69,9 @@ def sweep(
     """
     total = claimed = 0
     working, failure = dict(queues), None
-    while claimed < limit and (rows := outbox.claim(limit=min(page, limit - claimed))):
+    while (
+        claimed < limit and has_time() and (rows := outbox.claim(limit=min(page, limit - claimed)))
+    ):
         claimed += len(rows)
         for name in {row.queue for row in rows} & working.keys():
             of_queue = [row for row in rows if row.queue == name]

@@ -20,6 +20,8 @@ from embedpipe.ports import Admission, Blobs, Database, ModelInfo, Models, Outbo
 from embedpipe.stages.relay import relay
 
 CHUNK_QUEUE = "chunk"
+#: Where texts of documents lie that are too large for the database.
+DOCUMENTS_PREFIX = "documents/"
 DEFAULT_TOKENS = 256
 DEFAULT_CHARS = 1000
 MAX_CHARS = 32_768
@@ -70,8 +72,10 @@ def submit(
 ) -> Submitted:
     """Admit a document.
 
-    Content over `inline_content_bytes` goes to the object store before admission, under the
-    tenant and its digest: once more is the same object.
+    Content over `inline_content_bytes` goes to the object store before admission, under a key of
+    its own: an object is never put twice, so one that is old and that nothing names has no
+    admission under way. Where admission fails, or repeats an answer, the object is left over, and
+    `stages.orphans` removes it.
 
     Raises
     ------
@@ -88,12 +92,13 @@ def submit(
     chunking = resolve_chunking(submission.chunking or WantedChunking(), model)
     data = submission.content.encode()
     digest = hashlib.sha256(data).hexdigest()
+    job_id = str(uuid4())
     uri = None
     if len(data) > inline_content_bytes:
-        uri = blobs.put(f"documents/{tenant_id}/{digest}", data)
+        uri = blobs.put(f"{DOCUMENTS_PREFIX}{tenant_id}/{job_id}", data)
     job = NewJob(
         tenant_id=tenant_id,
-        job_id=str(uuid4()),
+        job_id=job_id,
         collection=submission.collection,
         document_id=submission.document_id or str(uuid4()),
         content=submission.content if uri is None else None,

@@ -70,7 +70,8 @@ class MemoryRescues:
 
     def _was_overtaken(self, row: JobRow) -> bool:
         return any(
-            other.tenant_id == row.tenant_id
+            (other.tenant_id, other.collection) == (row.tenant_id, row.collection)
+            and other.priority <= row.priority
             and other.created_at > row.touched_at
             and other.status is JobStatus.SUCCEEDED
             for other in self._state.jobs.values()

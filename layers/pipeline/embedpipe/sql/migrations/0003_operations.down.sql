@@ -7,7 +7,8 @@ DROP POLICY stage_controls_operator ON stage_controls;
 DROP POLICY stage_controls_read ON stage_controls;
 ALTER TABLE stage_controls DISABLE ROW LEVEL SECURITY;
 ALTER TABLE stage_controls DROP COLUMN note;
-DROP INDEX documents_deleted, jobs_finished, jobs_newest_of_all, audit_log_newest;
+DROP INDEX documents_deleted, documents_compacting, document_versions_content, jobs_finished, jobs_failed, jobs_newest_of_all, audit_log_newest;
+ALTER TABLE documents DROP COLUMN is_compacting;
 ALTER TABLE jobs DROP COLUMN requeued_from;
 DROP POLICY audit_log_operator_writes ON audit_log;
 DO $$

@@ -1,7 +1,7 @@
 -- What operators and maintenance need: dead letters with their quarantine, the crash ledger,
 -- heartbeats of workers, paced requeues, and reading across tenants.
--- Locks jobs and documents for an index each; on a large, busy database make those first, by hand,
--- CONCURRENTLY and under the same names.
+-- Locks jobs, documents and document_versions for their indexes; on a large, busy database make
+-- those first, by hand, CONCURRENTLY and under the same names.
 
 -- An operator reads the control plane of all tenants. It is asked for transaction by transaction,
 -- gives no right to write any tenant's row, and none to read documents, chunks or vectors.
@@ -31,8 +31,16 @@ CREATE INDEX audit_log_newest ON audit_log (audit_id DESC);
 -- puts back byte for byte, is taken for the new one.
 ALTER TABLE jobs ADD COLUMN requeued_from integer;
 CREATE INDEX jobs_newest_of_all ON jobs (created_at DESC, job_id DESC);
+CREATE INDEX jobs_failed ON jobs (finished_at DESC, job_id DESC) WHERE status = 'failed';
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
-CREATE INDEX documents_deleted ON documents (deleted_at) WHERE deleted_at IS NOT NULL;
+-- Of a document that was deleted long ago no version is visible any more; its chunks go in batches.
+ALTER TABLE documents ADD COLUMN is_compacting boolean NOT NULL DEFAULT false;
+CREATE INDEX documents_deleted ON documents (deleted_at)
+    WHERE deleted_at IS NOT NULL AND current_version IS NOT NULL;
+CREATE INDEX documents_compacting ON documents (tenant_id, collection, document_id)
+    WHERE is_compacting;
+CREATE INDEX document_versions_content ON document_versions (content_uri)
+    WHERE content_uri IS NOT NULL;
 
 ALTER TABLE stage_controls ADD COLUMN note text NOT NULL DEFAULT '';
 GRANT UPDATE ON stage_controls TO embedpipe_app;

@@ -1,6 +1,7 @@
 -- stalled --
 -- Jobs that did not move for long, oldest first. Late is not lost: where their queue holds anything,
--- a job counts as lost only if one of its tenant, admitted after its last move, is done already.
+-- a job counts as lost only if another one is done that was admitted after its last move, to the
+-- same collection and so the same model, and was no more urgent.
 -- Keys in the outbox are `job` or `job/...`, in C collation: a range of its primary key.
 SELECT j.tenant_id, j.job_id, j.epoch, j.collection, j.document_id, j.version, j.rescues,
     j.touched_at, j.traceparent
@@ -12,12 +13,19 @@ WHERE j.status = ANY (%(statuses)s)
       SELECT
       FROM outbox o
       WHERE o.tenant_id = j.tenant_id
-        AND o.queue IN ('chunk', 'embed', 'store')
+        AND o.queue IN ('chunk', 'embed', 'embed_high', 'embed_low', 'store')
         AND o.message_key BETWEEN j.job_id::text AND j.job_id::text || '~')
+  AND NOT EXISTS (
+      SELECT
+      FROM job_skips s
+      WHERE (s.tenant_id, s.job_id) = (j.tenant_id, j.job_id)
+        AND s.expires_at > now())
   AND (%(is_queue_empty)s OR EXISTS (
       SELECT
       FROM jobs k
       WHERE k.tenant_id = j.tenant_id
+        AND k.collection = j.collection
+        AND k.priority <= j.priority
         AND k.created_at > j.touched_at
         AND k.status = 'succeeded'))
 ORDER BY j.touched_at
@@ -41,6 +49,11 @@ WHERE tenant_id = %(tenant_id)s
   AND epoch = %(epoch)s
   AND touched_at = %(touched_at)s
   AND status IN ('queued', 'chunking', 'embedding', 'storing')
+  AND NOT EXISTS (
+      SELECT
+      FROM job_skips s
+      WHERE (s.tenant_id, s.job_id) = (jobs.tenant_id, jobs.job_id)
+        AND s.expires_at > now())
 RETURNING epoch
 
 -- remove_batches --
