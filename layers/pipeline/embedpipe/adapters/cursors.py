@@ -47,14 +47,14 @@ def decode_cursor(kind: str, cursor: str, keys: int) -> list[str]:
     return [str(part) for part in body[1:]]
 
 
-def encode_job_cursor(created_at: datetime, job_id: str) -> str:
-    """Give the cursor after a job, in the order newest first."""
-    return encode_cursor("jobs", [created_at.isoformat(), job_id])
+def encode_job_cursor(moment: datetime, job_id: str, kind: str = "jobs") -> str:
+    """Give the cursor after a job, in the order of a time of it; `kind` names the listing."""
+    return encode_cursor(kind, [moment.isoformat(), job_id])
 
 
-def decode_job_cursor(cursor: str) -> tuple[datetime, str]:
+def decode_job_cursor(cursor: str, kind: str = "jobs") -> tuple[datetime, str]:
     """Read a cursor of `encode_job_cursor`. Raises InvalidInputError (INVALID_CURSOR)."""
-    created_at, job_id = decode_cursor("jobs", cursor, 2)
+    created_at, job_id = decode_cursor(kind, cursor, 2)
     try:
         moment = datetime.fromisoformat(created_at)
         job = str(UUID(job_id))

@@ -35,6 +35,7 @@ from embedpipe.ports.models import (
     Tokenizer,
     Tuning,
 )
+from embedpipe.ports.overview import Overview
 from embedpipe.ports.paging import Page
 from embedpipe.ports.queues import Blobs, Inbox, Outbox, Outgoing, Received, StoredBlob
 from embedpipe.ports.rescues import Rescues, Stalled
@@ -76,6 +77,7 @@ __all__ = [
     "OutboxRow",
     "OutboxRows",
     "Outgoing",
+    "Overview",
     "Page",
     "Principal",
     "QueryEmbedder",

@@ -15,6 +15,7 @@ from embedpipe.ports.heartbeats import Heartbeats
 from embedpipe.ports.housekeeping import Housekeeping
 from embedpipe.ports.jobs import Jobs, OutboxRows
 from embedpipe.ports.models import ModelInfo
+from embedpipe.ports.overview import Overview
 from embedpipe.ports.paging import Page
 from embedpipe.ports.rescues import Rescues
 
@@ -284,4 +285,9 @@ class Database(Protocol):
     @property
     def audits(self) -> Audits:
         """What operators did."""
+        ...
+
+    @property
+    def overview(self) -> Overview:
+        """The control plane of all tenants."""
         ...

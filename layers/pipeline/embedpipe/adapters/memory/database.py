@@ -22,6 +22,7 @@ from embedpipe.adapters.memory.database_search import MemoryVectors
 from embedpipe.adapters.memory.database_state import State, utc_now
 from embedpipe.adapters.memory.heartbeats import MemoryHeartbeats
 from embedpipe.adapters.memory.housekeeping import MemoryHousekeeping
+from embedpipe.adapters.memory.overview import MemoryOverview
 from embedpipe.domain.breakers import BreakerRules
 from embedpipe.errors import NotFoundError
 from embedpipe.ports import ModelInfo, OutboxRow
@@ -79,6 +80,7 @@ class MemoryDatabase:
         self.breakers = MemoryBreakers(self._state, breaker_rules)
         self.crash_ledger = MemoryCrashLedger(self._state)
         self.audits = MemoryAudits(self._state)
+        self.overview = MemoryOverview(self._state)
         self.controls = MemoryControls(self._state)
         self.heartbeats = MemoryHeartbeats(self._state)
         self.housekeeping = MemoryHousekeeping(self._state)

@@ -13,6 +13,7 @@ from embedpipe.adapters.postgres.heartbeats import PostgresHeartbeats
 from embedpipe.adapters.postgres.housekeeping import PostgresHousekeeping
 from embedpipe.adapters.postgres.jobs import PostgresJobs
 from embedpipe.adapters.postgres.outbox import PostgresOutboxRows
+from embedpipe.adapters.postgres.overview import PostgresOverview
 from embedpipe.adapters.postgres.rescues import PostgresRescues
 from embedpipe.adapters.postgres.sessions import Conninfo, Sessions
 from embedpipe.adapters.postgres.tenants import PostgresTenants
@@ -58,6 +59,7 @@ class PostgresDatabase:
         self.breakers = PostgresBreakers(self._sessions, breaker_rules)
         self.crash_ledger = PostgresCrashLedger(self._sessions)
         self.audits = PostgresAudits(self._sessions)
+        self.overview = PostgresOverview(self._sessions)
         self.controls = PostgresControls(self._sessions)
         self.heartbeats = PostgresHeartbeats(self._sessions)
         self.housekeeping = PostgresHousekeeping(self._sessions)

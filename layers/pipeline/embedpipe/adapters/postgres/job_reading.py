@@ -24,7 +24,6 @@ _COLUMNS = (
     "tokens_total",
     "cost_usd",
     "attempts",
-    "metadata",
     "created_at",
     "chunking_at",
     "embedding_at",
@@ -38,13 +37,15 @@ def job_not_found() -> NotFoundError:
     return NotFoundError("there is no such job", code="JOB_NOT_FOUND")
 
 
-def _job(row: dict[str, Any]) -> Job:
+def job_of(row: dict[str, Any], metadata: dict[str, Any]) -> Job:
+    """Give the job of a row of `jobs` with its `chunks_stored`."""
     code = row["error_code"]
     error = JobError(code, row["failure_type"], row["error_message"]) if code else None
     return Job(
         job_id=str(row["job_id"]),
         status=JobStatus(row["status"]),
         error=error,
+        metadata=metadata,
         **{name: row[name] for name in _COLUMNS},
     )
 
@@ -54,7 +55,7 @@ def read_job(connection: Connection, parameters: dict[str, Any]) -> Job:
     row = connection.execute(statement("jobs", "read"), parameters).fetchone()
     if row is None:
         raise job_not_found()
-    return _job(row)
+    return job_of(row, row["metadata"])
 
 
 def list_jobs(connection: Connection, parameters: dict[str, Any], cursor: str | None) -> Page[Job]:
@@ -65,6 +66,6 @@ def list_jobs(connection: Connection, parameters: dict[str, Any], cursor: str | 
         statement("jobs", "list"),
         {**parameters, "limit": limit + 1, "before": before, "before_job": before_job},
     ).fetchall()
-    jobs = [_job(row) for row in rows[:limit]]
+    jobs = [job_of(row, row["metadata"]) for row in rows[:limit]]
     more = len(rows) > limit and jobs
     return Page(jobs, encode_job_cursor(jobs[-1].created_at, jobs[-1].job_id) if more else None)
