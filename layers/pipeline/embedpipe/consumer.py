@@ -8,7 +8,6 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embedpipe import telemetry
 from embedpipe.adapters import claim_check
@@ -16,14 +15,13 @@ from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.errors import PipelineError, error_code
 from embedpipe.messages import Message, decode
+from embedpipe.messages import named_job as named_job
 from embedpipe.ports import Blobs, Database, Inbox, Jobs, Outbox, OutboxRow, OutboxRows, Received
+from embedpipe.stages.controls import ControlReader, hand_back
 from embedpipe.stages.relay import relay
 from embedpipe.stages.settle import Settled, settle_failure
 
 M = TypeVar("M", bound=Message)
-
-#: PostgreSQL takes no U+0000; a body that has one must not fail the failing of its job.
-_TEXT = r"^[^\x00]+$"
 
 
 class NotDoneError(Exception):
@@ -35,19 +33,6 @@ class _PanicError(Exception):
 
     The stack goes on standing on the panic; the text does not come along.
     """
-
-
-class _Fence(BaseModel):
-    """What names a job in a body that does not match its schema, or in a claim check."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    tenant_id: str = Field(max_length=64, pattern=_TEXT)
-    job_id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
-    epoch: int = Field(ge=1, lt=2**31)
-    collection: str = Field(max_length=64, pattern=_TEXT)
-    document_id: str = Field(max_length=256, pattern=_TEXT)
-    document_version: int = Field(ge=1, lt=2**31)
 
 
 class Services(Protocol):
@@ -66,6 +51,11 @@ class Services(Protocol):
     @property
     def blobs(self) -> Blobs:
         """Large payloads."""
+        ...
+
+    @property
+    def controls(self) -> ControlReader | None:
+        """What operators let the stage do."""
         ...
 
     @property
@@ -229,25 +219,6 @@ def relay_or_leave(
 def time_left(context: Any, reserve_s: float) -> Callable[[], bool]:
     """Make a question of it whether more than the reserve is left of an invocation."""
     return lambda: context.get_remaining_time_in_millis() > 1000 * reserve_s
-
-
-def named_job(body: str) -> JobRef | None:
-    """Find the job that an unreadable body names, to fail it; None when it names none.
-
-    A wrong name does no harm: every change of a job is fenced by all these fields.
-    """
-    try:
-        fence = _Fence.model_validate_json(body)
-    except ValidationError:
-        return None
-    return JobRef(
-        tenant_id=fence.tenant_id,
-        job_id=fence.job_id,
-        epoch=fence.epoch,
-        collection=fence.collection,
-        document_id=fence.document_id,
-        version=fence.document_version,
-    )
 
 
 def _received(record: Mapping[str, Any]) -> Received:

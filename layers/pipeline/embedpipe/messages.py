@@ -17,7 +17,9 @@ SCHEMA_PATH = "/api/v1/schemas/{name}.json"
 #: The database knows no larger integer and no U+0000: a message that has one names no job of ours,
 #: and must not become an error of the database that fails its neighbours.
 _MAX_INTEGER = 2**31 - 1
-_Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+_NO_NUL = r"^[^\x00]+$"
+_JOB_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_Text = Annotated[str, Field(pattern=_NO_NUL)]
 
 
 def _schema_url(name: str) -> str:
@@ -40,7 +42,7 @@ class Message(BaseModel):
     operation_id: str = Field(default_factory=lambda: uuid4().hex, max_length=64)
     created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     tenant_id: _Text = Field(min_length=1, max_length=64)
-    job_id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    job_id: str = Field(pattern=_JOB_ID)
     epoch: int = Field(ge=1, le=_MAX_INTEGER)
     collection: _Text = Field(min_length=1, max_length=64)
     document_id: _Text = Field(min_length=1, max_length=256)
@@ -160,3 +162,43 @@ def decode(model: type[M], body: str) -> M:
 def _printable(part: int | str) -> str:
     """Shorten a name that a stranger chose; the database, for one, takes no U+0000."""
     return ascii(str(part)[:40])[1:-1]
+
+
+class _Fence(BaseModel):
+    """What names a job in a body that does not match its schema, or in a claim check."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    tenant_id: str = Field(max_length=64, pattern=_NO_NUL)
+    job_id: str = Field(pattern=_JOB_ID)
+    epoch: int = Field(ge=1, le=_MAX_INTEGER)
+    collection: str = Field(max_length=64, pattern=_NO_NUL)
+    document_id: str = Field(max_length=256, pattern=_NO_NUL)
+    document_version: int = Field(ge=1, le=_MAX_INTEGER)
+    batch_no: Any = None
+
+
+def named_job(body: str) -> JobRef | None:
+    """Find the job that an unreadable body names, to fail it; None when it names none.
+
+    A wrong name does no harm: every change of a job is fenced by all these fields.
+    """
+    return named_work(body)[0]
+
+
+def named_work(body: str) -> tuple[JobRef | None, int | None]:
+    """Find the job, and the number of its batch, that a body names, readable or not."""
+    try:
+        fence = _Fence.model_validate_json(body)
+    except ValidationError:
+        return None, None
+    batch_no = fence.batch_no if type(fence.batch_no) is int else -1
+    ref = JobRef(
+        tenant_id=fence.tenant_id,
+        job_id=fence.job_id,
+        epoch=fence.epoch,
+        collection=fence.collection,
+        document_id=fence.document_id,
+        version=fence.document_version,
+    )
+    return ref, batch_no if 0 <= batch_no <= _MAX_INTEGER else None
