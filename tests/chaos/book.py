@@ -1,0 +1,84 @@
+"""What the client was promised, and what it has seen: the truth that the checker compares with."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.chaos.plan import Submission
+
+Document = tuple[str, str]
+
+
+@dataclass
+class Accepted:
+    """A submission that was answered with 202.
+
+    Attributes
+    ----------
+    answers
+        Every job id that a 202 for its key has named: one, whatever was lost and posted again.
+    cancelled_at
+        When a cancel of it was acknowledged; `is_meddled` when anybody only tried to end it.
+    """
+
+    submission: Submission
+    job_id: str
+    version: int
+    answers: set[str] = field(default_factory=set)
+    cancelled_at: float | None = None
+    refused_cancel: bool = False
+    is_meddled: bool = False
+    is_requeued: bool = False
+
+
+class Book:
+    """All of it. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.accepted: dict[str, Accepted] = {}
+        self.versions: dict[Document, dict[int, Accepted]] = {}
+        #: When a document was last said to be deleted, and when anything was last begun with it.
+        self.deleted_at: dict[Document, float] = {}
+        self.touched_at: dict[Document, float] = {}
+        self.counts: Counter[str] = Counter()
+        self.violations: list[str] = []
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count something that happened."""
+        with self._lock:
+            self.counts[name] += by
+
+    def begin(self, document: Document, now: float) -> None:
+        """A new version of a document is on its way."""
+        with self._lock:
+            self.touched_at[document] = now
+
+    def accept(self, submission: Submission, job_id: str, version: int) -> Accepted:
+        """A 202 has come."""
+        with self._lock:
+            found = self.accepted.get(submission.key)
+            if found is None:
+                found = Accepted(submission, job_id, version)
+                self.accepted[submission.key] = found
+                key = (submission.tenant, submission.document)
+                self.versions.setdefault(key, {})[version] = found
+            found.answers.add(job_id)
+            return found
+
+    def violate(self, what: str) -> None:
+        """Something happened that must not."""
+        with self._lock:
+            self.violations.append(what)
+
+    def of_document(self, document: Document) -> dict[int, Accepted]:
+        """Give the accepted versions of a document, as far as their answers have come."""
+        with self._lock:
+            return dict(self.versions.get(document, {}))
+
+    def documents(self) -> list[Document]:
+        """Give the documents that anything was accepted for."""
+        with self._lock:
+            return list(self.versions)

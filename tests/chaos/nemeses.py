@@ -1,0 +1,138 @@
+"""What breaks things, each kind in a thread of its own that follows its part of the plan."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from tests.chaos.book import Book
+from tests.chaos.plan import Fault
+from tests.chaos.processes import Process
+from tests.chaos.world import World
+
+Act = Callable[[Fault], None]
+
+
+class Nemesis:
+    """One thread; acts at the planned times, late rather than never, until it is stopped."""
+
+    def __init__(self, name: str, plan: list[Fault], act: Act, book: Book) -> None:
+        self.name = name
+        self._plan = plan
+        self._act = act
+        self._book = book
+        self.stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"nemesis-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the plan's times count from now."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End when what is broken is whole again."""
+        self.stopping.set()
+        self._thread.join(60)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all that was planned has happened."""
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        for fault in self._plan:
+            if self.stopping.wait(max(0.0, started + fault.at_s - time.monotonic())):
+                return
+            try:
+                self._act(fault)
+            # A nemesis that fails breaks nothing more, and floors will not be reached.
+            except Exception as error:  # noqa: BLE001
+                self._book.violate(f"nemesis {self.name}: {type(error).__name__}: {error}")
+
+
+class Processes:
+    """Signals to processes of all roles."""
+
+    def __init__(self, world: World, book: Book, seed: int) -> None:
+        self._world = world
+        self._book = book
+        self._drawn = random.Random(f"{seed}/victims")
+        self._stopped: set[int] = set()
+        self._lock = threading.Lock()
+
+    def victim(self, role: str) -> Process:
+        """Choose a process."""
+        processes: list[Process] = list(
+            self._world.workers
+            if role == "embed"
+            else self._world.functions[role].environments
+        )
+        with self._lock:
+            return self._drawn.choice(processes)
+
+    def kill(self, fault: Fault) -> None:
+        """SIGKILL, whatever it is doing."""
+        self._send(fault, signal.SIGKILL, "SIGKILL")
+
+    def terminate(self, fault: Fault) -> None:
+        """SIGTERM: a worker stops in order, an environment just ends."""
+        self._send(fault, signal.SIGTERM, "SIGTERM")
+
+    def _send(self, fault: Fault, number: int, name: str) -> None:
+        for _ in range(50):
+            if self.victim(fault.target).signal(number):
+                self._book.count(name)
+                self._book.count(f"{name} {fault.target}")
+                return
+            time.sleep(0.02)
+
+    def freeze(self, fault: Fault) -> None:
+        """SIGSTOP past the lease, then SIGCONT, while the other faults go on."""
+        victim = self.victim(fault.target)
+        pid = victim.pid
+        if victim.signal(signal.SIGSTOP):
+            threading.Timer(fault.seconds, self._thaw, (victim, pid)).start()
+
+    def _thaw(self, victim: Process, pid: int) -> None:
+        if victim.pid == pid and victim.signal(signal.SIGCONT):
+            self._book.count("zombies")
+        else:
+            self._book.count("killed while stopped")
+
+
+class Infrastructure:
+    """The servers and the ways to them."""
+
+    def __init__(self, world: World, book: Book) -> None:
+        self._world = world
+        self._book = book
+        self.stopping = threading.Event()
+
+    def crash_postgres(self, fault: Fault) -> None:
+        """Crash the database and start it again."""
+        self._world.crash_postgres(fault.seconds, self.stopping)
+        self._book.count("PostgreSQL crashes")
+
+    def network(self, fault: Fault) -> None:
+        """Let a proxy misbehave for a while."""
+        assert self._world.proxies is not None
+        self._world.proxies.act(fault.target, fault.what)
+        self.stopping.wait(0.0 if fault.what == "cut" else fault.seconds)
+        self._world.proxies.act(fault.target, "heal")
+        self._book.count("network faults")
+        self._book.count(f"network {fault.what}")
+
+    def stall_queue(self, fault: Fault) -> None:
+        """Stop the queue server for a while; killed, it would forget."""
+        pid = self._world.emulator.child.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            self.stopping.wait(fault.seconds)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self._book.count("queue stalls")
