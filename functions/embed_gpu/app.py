@@ -39,7 +39,10 @@ def make_worker(services: bootstrap.EmbedServices) -> Worker:
         settings=services.settings,
         remotes=services.remotes,
         breakers=services.breakers,
+        ledger=services.database.crash_ledger,
         cache=services.cache,
+        controls=services.controls,
+        heartbeats=services.database.heartbeats,
         resolve=partial(resolve, blobs=services.blobs),
         named_job=named_job,
     )

@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from embedpipe import telemetry
-from embedpipe.adapters import claim_check
+from embedpipe.adapters import claim_check, sqs_wire
 from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.errors import PipelineError, error_code
@@ -93,8 +93,11 @@ class Consumer(Generic[M]):
         stage: str,
         blobs: Blobs,
         has_time: Callable[[], bool] = lambda: True,
+        controls: ControlReader | None = None,
     ) -> None:
         self._has_time = has_time
+        self._controls = controls
+        self._stage = stage
         self._begun = 0
         self._model = model
         self._handle = handle
@@ -124,11 +127,16 @@ class Consumer(Generic[M]):
             stage=stage,
             blobs=services.blobs,
             has_time=has_time,
+            controls=services.controls,
         )
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Work through the records of an event, in order; give the answer for Lambda."""
         records = event.get("Records", [])
+        if records and self._controls is not None and self._controls.is_paused(self._stage):
+            self._logger.info("stage is paused, messages are handed back", messages=len(records))
+            ids = hand_back(list(map(_received, records)), self._inbox, self._policy)
+            return {"batchItemFailures": [{"itemIdentifier": one} for one in ids]}
         self._begun = 0
         processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
         if records:  # Powertools refuses an empty event.
@@ -234,6 +242,7 @@ def _received(record: Mapping[str, Any]) -> Received:
             for name, attribute in record.get("messageAttributes", {}).items()
             if attribute.get("stringValue") is not None
         },
+        first_received_at=sqs_wire.moment(system.get("ApproximateFirstReceiveTimestamp")),
     )
 
 

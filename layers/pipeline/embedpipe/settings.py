@@ -67,9 +67,10 @@ class ModelSettings(Settings):
 
 
 class RetrySettings(Settings):
-    """How transient failures are retried."""
+    """How transient failures are retried, and how often a message may end a process."""
 
     max_retries: int = Field(default=3, ge=0, le=20, alias="MAX_RETRIES")
+    max_deaths: int = Field(default=3, ge=1, le=8, alias="MAX_DEATHS")
     backoff_base_s: float = Field(default=1.0, gt=0, le=60, alias="RETRY_BACKOFF_BASE_S")
     backoff_cap_s: float = Field(default=300.0, gt=0, le=900, alias="RETRY_BACKOFF_CAP_S")
 
@@ -224,6 +225,7 @@ class EmbedSettings(
     visibility_s: int = Field(default=60, ge=3, le=43_200, alias="EMBED_VISIBILITY_S")
     wait_s: float = Field(default=5.0, ge=0, le=20, alias="EMBED_WAIT_S")
     stop_timeout_s: float = Field(default=30.0, gt=0, le=3600, alias="EMBED_STOP_TIMEOUT_S")
+    heartbeat_s: float = Field(default=10.0, ge=1, le=3600, alias="EMBED_HEARTBEAT_S")
     http_host: str = Field(default="127.0.0.1", alias="EMBED_HTTP_HOST")
     http_port: int = Field(default=8081, ge=0, le=65535, alias="EMBED_HTTP_PORT")
     http_token: SecretStr | None = Field(default=None, alias="QUERY_EMBEDDER_TOKEN")
@@ -244,3 +246,15 @@ class MaintenanceSettings(DatabaseSettings, DeadLetterSettings):
     content_bucket: str = Field(alias="CONTENT_BUCKET")
     rescue_idle_s: float = Field(default=900.0, ge=1, le=86_400, alias="RESCUE_IDLE_S")
     max_rescues: int = Field(default=5, ge=0, le=16, alias="MAX_RESCUES")
+    compactor_enabled: bool = Field(default=True, alias="EMBEDDINGS_COMPACTOR_ENABLED")
+    compactor_interval_s: float = Field(
+        default=1800.0, ge=0, le=604_800, alias="EMBEDDINGS_COMPACTOR_INTERVAL_SECONDS"
+    )
+    compactor_grace_s: float = Field(
+        default=604_800.0, ge=0, le=31_536_000, alias="EMBEDDINGS_COMPACTOR_GRACE_SECONDS"
+    )
+    orphans_grace_s: float = Field(
+        default=86_400.0, ge=3600, le=31_536_000, alias="RETENTION_ORPHANS_SECONDS"
+    )
+    jobs_days: float = Field(default=30.0, gt=0, le=3650, alias="RETENTION_JOBS_DAYS")
+    audit_days: float = Field(default=365.0, gt=0, le=36_500, alias="RETENTION_AUDIT_DAYS")

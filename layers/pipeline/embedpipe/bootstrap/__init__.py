@@ -25,6 +25,7 @@ from embedpipe.settings import (
     MaintenanceSettings,
     StoreSettings,
 )
+from embedpipe.stages.controls import ControlReader
 
 if TYPE_CHECKING:
     from embedpipe.api.services import Services
@@ -77,14 +78,16 @@ def chunk() -> ChunkServices:
     settings = ChunkSettings.from_environment()
     blobs = parts.blobs(settings.content_bucket)
     limit = settings.max_message_bytes
+    database = parts.database(settings)
     return ChunkServices(
-        database=parts.database(settings),
+        database=database,
         inbox=parts.queue("chunk", settings.chunk_queue_url, limit, blobs, settings.chunk_dlq_url),
         embed_queues=parts.embed_outboxes(settings, blobs),
         blobs=blobs,
         models=parts.models(settings, load_catalogue(settings, parts.s3)),
         policy=parts.policy(settings),
         settings=settings,
+        controls=ControlReader(database.controls),
     )
 
 
@@ -101,8 +104,9 @@ def store() -> StoreServices:
     """Wire `functions/store`."""
     settings = StoreSettings.from_environment()
     blobs = parts.blobs(settings.content_bucket)
+    database = parts.database(settings)
     return StoreServices(
-        database=parts.database(settings),
+        database=database,
         inbox=parts.queue(
             "store",
             settings.store_queue_url,
@@ -113,6 +117,7 @@ def store() -> StoreServices:
         blobs=blobs,
         policy=parts.policy(settings),
         settings=settings,
+        controls=ControlReader(database.controls),
     )
 
 
@@ -129,5 +134,6 @@ def maintenance() -> MaintenanceServices:
             **parts.embed_outboxes(settings, blobs),
             "store": parts.queue("store", settings.store_queue_url, limit, blobs),
         },
+        blobs=blobs,
         settings=settings,
     )

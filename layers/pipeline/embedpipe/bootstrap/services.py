@@ -18,6 +18,7 @@ from embedpipe.ports import (
     RemoteEmbedders,
 )
 from embedpipe.settings import ChunkSettings, EmbedSettings, MaintenanceSettings, StoreSettings
+from embedpipe.stages.controls import ControlReader
 
 if TYPE_CHECKING:
     from embedpipe.worker.cache import VectorCache
@@ -34,6 +35,7 @@ class ChunkServices:
     models: Models
     policy: RetryPolicy
     settings: ChunkSettings
+    controls: ControlReader | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class EmbedServices:
     remotes: RemoteEmbedders | None = None
     breakers: Breakers | None = None
     cache: VectorCache | None = None
+    controls: ControlReader | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class StoreServices:
     blobs: Blobs
     policy: RetryPolicy
     settings: StoreSettings
+    controls: ControlReader | None = None
 
 
 @dataclass(frozen=True)
@@ -70,4 +74,5 @@ class MaintenanceServices:
 
     database: Database
     queues: dict[str, Outbox]
+    blobs: Blobs
     settings: MaintenanceSettings

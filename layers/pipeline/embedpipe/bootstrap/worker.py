@@ -12,6 +12,7 @@ from embedpipe.bootstrap import parts
 from embedpipe.bootstrap.services import EmbedServices
 from embedpipe.domain.breakers import BreakerRules
 from embedpipe.settings import EmbedSettings
+from embedpipe.stages.controls import ControlReader
 from embedpipe.worker.cache import VectorCache
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def services(settings: EmbedSettings) -> EmbedServices:
         remotes=_remotes(settings, catalogue),
         breakers=database.breakers,
         cache=VectorCache(settings.cache_bytes),
+        controls=ControlReader(database.controls),
     )
 
 

@@ -39,6 +39,6 @@ class Controls(Protocol):
         """
         ...
 
-    def with_work(self) -> set[str]:
+    def with_work(self) -> frozenset[str]:
         """Name the stages that have work, as far as the database knows: jobs, rows to be sent."""
         ...

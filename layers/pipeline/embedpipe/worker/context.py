@@ -14,10 +14,22 @@ from aws_lambda_powertools import Logger
 from embedpipe import telemetry
 from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
-from embedpipe.ports import Breakers, Embedders, Inbox, Jobs, Models, Outbox, RemoteEmbedders
+from embedpipe.ports import (
+    Breakers,
+    CrashLedger,
+    Embedders,
+    Heartbeats,
+    Inbox,
+    Jobs,
+    Models,
+    Outbox,
+    RemoteEmbedders,
+)
 from embedpipe.settings import EmbedSettings
+from embedpipe.stages.controls import ControlReader
 from embedpipe.worker.buffer import Buffer
 from embedpipe.worker.counters import Counters
+from embedpipe.worker.gate import Gate
 from embedpipe.worker.held import Held, Outcome
 from embedpipe.worker.holdings import Holdings
 from embedpipe.worker.outage import Outages
@@ -35,12 +47,17 @@ class Ports:
         Who computes, here and at providers; without `remotes`, messages of theirs wait.
     breakers
         When a provider is not to be asked; without them each worker finds out for itself.
+    ledger
+        Where processes that died are counted; without it suspects are computed alone all the same.
     models
         What identifies each model, and its tokenizer.
     resolve
         Gives the body that a claim check stands for.
     named_job
         Finds the job that an unreadable body names, to fail it.
+    controls, heartbeats
+        What operators let the worker do, and where it says that it lives; without them it always
+        receives, and nobody hears of it.
     """
 
     inboxes: Mapping[str, Inbox]
@@ -54,7 +71,10 @@ class Ports:
     named_job: Callable[[str], JobRef | None] = lambda _: None
     remotes: RemoteEmbedders | None = None
     breakers: Breakers | None = None
+    ledger: CrashLedger | None = None
     cache: Any = None
+    controls: ControlReader | None = None
+    heartbeats: Heartbeats | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +87,8 @@ class Context:
         Seconds, for leases; pauses between calls take real time.
     stop
         Set once: nothing is received any more.
+    gate
+        Shut while the stage is paused: nothing is received meanwhile.
     """
 
     ports: Ports
@@ -77,6 +99,7 @@ class Context:
     counters: Counters
     outages: Outages
     stop: threading.Event
+    gate: Gate
 
     @classmethod
     def of(
@@ -95,7 +118,7 @@ class Context:
             clock=clock,
             lanes=ports.inboxes,
         )
-        counters = Counters()
+        counters, outages, stop = Counters(), Outages(logger), threading.Event()
         return cls(
             ports=ports,
             logger=logger,
@@ -103,8 +126,9 @@ class Context:
             holdings=holdings,
             buffer=Buffer(partial(_is_ours, holdings, counters)),
             counters=counters,
-            outages=Outages(logger),
-            stop=threading.Event(),
+            outages=outages,
+            stop=stop,
+            gate=Gate(ports.controls, outages.controls, stop),
         )
 
 

@@ -77,12 +77,15 @@ class Outages:
         self.claim_check = Outage("claim_check", logger)
         self.fence = Outage("fence", logger)
         self.extend = Outage("extend", logger)
+        self.ledger = Outage("ledger", logger)
         self.send = Outage("send", logger)
         self.settle = Outage("settle", logger)
         self.ack = Outage("ack", logger)
+        self.controls = Outage("controls", logger)
+        self.heartbeat = Outage("heartbeat", logger)
 
     def on(self) -> list[str]:
         """Name the calls that fail now."""
-        each = [self.claim_check, self.fence, self.extend, self.send, self.settle, self.ack]
-        each += self.receive.values()
+        each = [self.claim_check, self.fence, self.ledger, self.extend, self.send, self.settle, self.ack]
+        each += [self.controls, self.heartbeat, *self.receive.values()]
         return sorted(outage.operation for outage in each if outage.is_on)

@@ -79,15 +79,16 @@ class Receiver:
         self._holdings = context.holdings
         self._counters = context.counters
         self._stop = context.stop
+        self._gate = context.gate
         self._outages = context.outages
         self._outage = context.outages.receive[lane]
         self._clock = context.clock
         self._decide = decide
 
     def loop(self, wait_s: float) -> None:
-        """Receive until the worker stops; never after that."""
+        """Receive until the worker stops, but not while the stage is paused; never after that."""
         while not self._stop.is_set():
-            if self._holdings.wait_for_room(_GLANCE_S, self._lane):
+            if self._may_receive():
                 self._attempt(wait_s)
 
     def help_loop(self, wait_s: float) -> None:
@@ -98,9 +99,7 @@ class Receiver:
         """
         wait_s = min(wait_s, _HELPER_WAIT_S)
         while not self._stop.is_set():
-            if self._is_busy.wait(_GLANCE_S) and self._holdings.wait_for_room(
-                _GLANCE_S, self._lane
-            ):
+            if self._is_busy.wait(_GLANCE_S) and self._may_receive():
                 self._attempt(wait_s)
 
     def step(self, wait_s: float) -> int:
@@ -131,6 +130,9 @@ class Receiver:
         except Exception as error:  # noqa: BLE001
             self._hand_on(taken, Outcome.FAIL, error)
         return len(taken)
+
+    def _may_receive(self) -> bool:
+        return self._gate.wait(_GLANCE_S) and self._holdings.wait_for_room(_GLANCE_S, self._lane)
 
     def _attempt(self, wait_s: float) -> None:
         try:

@@ -17,6 +17,7 @@ from embedpipe.worker.endpoint import Endpoint
 from embedpipe.worker.engine import Engine
 from embedpipe.worker.heartbeat import Heartbeat
 from embedpipe.worker.held import Held, Outcome
+from embedpipe.worker.presence import Presence
 from embedpipe.worker.receiver import Receiver
 from embedpipe.worker.remote import RemoteWork
 from embedpipe.worker.sender import Sender
@@ -67,6 +68,7 @@ class Worker:
             for lane in context.ports.inboxes
         }
         self.heartbeat = Heartbeat(context)
+        self.presence = Presence.of(context, self.state)
         self.endpoint = Endpoint(context, self.engine, self.status, remote)
 
     def stop(self) -> None:
@@ -126,12 +128,18 @@ class Worker:
         """Whether a thread outlived the stop: the process has to be ended by force."""
         return self._threads.is_any_alive
 
+    def state(self) -> str:
+        """Give what it does: `running`, `paused` or `stopping`."""
+        if self.context.stop.is_set():
+            return "stopping"
+        return "running" if self.context.gate.is_open else "paused"
+
     def status(self) -> tuple[bool, dict[str, object]]:
-        """Say whether the worker works, and what it has done."""
-        is_stopping = self.context.stop.is_set()
-        is_alive = self._threads.are_alive
+        """Say whether the worker works, and what it has done. One that is paused works."""
+        state, is_alive = self.state(), self._threads.are_alive
+        is_stopping = state == "stopping"
         return is_alive and not is_stopping, {
-            "status": "stopping" if is_stopping else "running" if is_alive else "broken",
+            "status": state if is_alive or is_stopping else "broken",
             "model_id": self._model.model_id,
             "fingerprint": self._model.fingerprint,
             "streams": self.streams,
@@ -157,11 +165,13 @@ class Worker:
             "heartbeat": self.heartbeat.loop,
             "sender": self.sender.loop,
             "plan": partial(self.engine.plan_loop, self.streams),
+            "trials": self.engine.trials_loop,
             "load": self.arrivals.loop,
             "unload": self._unload_loop,
+            "gate": self.context.gate.loop,
         }
         loops |= {f"compute-{number}": self.engine.run_loop for number in range(self.streams)}
-        loops |= self.remote.loops()
+        loops |= self.remote.loops() | self.presence.loops()
         for lane, receiver in self.receivers.items():
             loops[f"receive-{lane}"] = partial(receiver.loop, wait_s)
             loops[f"receive-{lane}-too"] = partial(receiver.help_loop, wait_s)
@@ -205,6 +215,7 @@ class Worker:
         self._logger.info("worker is stopping", extra={"held": len(self.context.holdings)})
         reserve_s = min(_RESERVE_S, self._settings.stop_timeout_s / 3)
         self.context.stop.set()
+        self.presence.tell()
         self._release(self.arrivals.close())
         self._release(self.context.buffer.close())
         self._release(self.remote.close())
@@ -219,6 +230,7 @@ class Worker:
         self.sender.close(deadline - reserve_s / 5)
         self._threads.join("sender", until=deadline)
         self.heartbeat.close()
+        self.presence.close()
         self.endpoint.close()
         # What still runs, the load of a model or a request that nobody waits for, holds no message.
         now = time.monotonic()

@@ -67,11 +67,11 @@ class MemoryControls:
             write_down(self._state, act, action.state if is_change else "unchanged")
             return self.get(stage)
 
-    def with_work(self) -> set[str]:
+    def with_work(self) -> frozenset[str]:
         """See `ports.Controls.with_work`."""
         with self._state.lock:
             statuses = {job.status for job in self._state.jobs.values()}
             queues = {entry.queue for entry in self._state.outbox.values()}
-        return {stage for status, stage in _JOBS.items() if status in statuses} | {
-            stage for queue, stage in _OUTBOX.items() if queue in queues
-        }
+        with_jobs = {stage for status, stage in _JOBS.items() if status in statuses}
+        with_rows = {stage for queue, stage in _OUTBOX.items() if queue in queues}
+        return frozenset(with_jobs | with_rows)

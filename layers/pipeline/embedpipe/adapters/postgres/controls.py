@@ -58,11 +58,11 @@ class PostgresControls:
             write_down(connection, act, action.state if is_change else "unchanged")
         return self.get(stage)
 
-    def with_work(self) -> set[str]:
+    def with_work(self) -> frozenset[str]:
         """See `ports.Controls.with_work`."""
         with self._sessions.transaction(as_operator=True) as connection:
             row = connection.execute(statement("controls", "with_work")).fetchone()
-        return {stage for stage, has_work in (row or {}).items() if has_work}
+        return frozenset(stage for stage, has_work in (row or {}).items() if has_work)
 
 
 def no_such_stage() -> NotFoundError:
