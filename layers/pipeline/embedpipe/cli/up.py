@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 90.0
 
 
-Port = Annotated[
-    int, typer.Option(min=0, max=65535, help="Port of the API on 127.0.0.1; 0 takes any.")
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes any.")]
+Host = Annotated[
+    str,
+    typer.Option(
+        help="IPv4 address of the API. In a container, 0.0.0.0 lets published ports reach it."
+    ),
 ]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Remove what was stored before. Models are kept.")
@@ -64,6 +68,7 @@ Project = Annotated[
 
 def up_command(
     port: Port = 8080,
+    host: Host = "127.0.0.1",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     fresh: Fresh = False,
     endpoint_url: EndpointUrl = None,
@@ -89,6 +94,7 @@ def up_command(
         data_dir=data_dir,
         models_dir=models_dir,
         port=port,
+        host=host,
         fresh=fresh,
         endpoint_url=endpoint_url,
         database_url=database_url,

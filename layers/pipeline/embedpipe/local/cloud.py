@@ -40,6 +40,7 @@ class Options:
     data_dir: Path
     models_dir: Path | None = None
     port: int = 8080
+    host: str = "127.0.0.1"
     fresh: bool = False
     endpoint_url: str | None = None
     database_url: str | None = None
@@ -57,7 +58,7 @@ class LocalCloud:
         self._options = options
         self._directory = DataDirectory(options.data_dir, options.models_dir)
         self._template = Template.load(options.root / "template.yaml")
-        self._listening = listen(options.port)
+        self._listening = listen(options.port, options.host)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._guard = Guard()
         self._stopping = threading.Event()

@@ -42,8 +42,8 @@ class Server:
         self._gateway.close()
 
 
-def listen(port: int) -> socket.socket:
-    """Take the port on loopback before anything starts; 0 takes any.
+def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """Take the port before anything starts; 0 takes any.
 
     Raises
     ------
@@ -53,10 +53,10 @@ def listen(port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(("127.0.0.1", port))
+        listening.bind((host, port))
         listening.listen(128)
     except OSError as exc:
         listening.close()
-        message = f"port {port} on 127.0.0.1 cannot be used: {exc.strerror}"
+        message = f"port {port} on {host} cannot be used: {exc.strerror}"
         raise LocalCloudError(message, "choose another with --port, or --port 0 for any") from None
     return listening
