@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from embedpipe.adapters.memory import MemoryQueue
 from embedpipe.ports import Outgoing, Received
@@ -45,7 +45,9 @@ class FairQueue:
         """Hide messages for longer; give back those whose lease is lost."""
         return [lost for one in received for lost in self._of(one).extend([one], visibility_s)]
 
-    def copy_to_dlq(self, received: Received, error: Exception) -> None:
+    def copy_to_dlq(
+        self, received: Received, error: Exception, about: Mapping[str, str] | None = None
+    ) -> None:
         """Copy a message to the DLQ."""
         self._of(received).copy_to_dlq(received, error)
 

@@ -291,13 +291,13 @@ class TestCopyToDlq:
         [copy] = dlq.receive(wait_s=0)
         assert copy.body == body
         assert copy.group_id == "tenant-a"
-        assert datetime.fromisoformat(copy.attributes["rejected_at"]).tzinfo == UTC
-        assert {
-            name: copy.attributes[name] for name in copy.attributes if name != "rejected_at"
-        } == {
+        moments = ("rejected_at", "first_failed_at")
+        assert {datetime.fromisoformat(copy.attributes[name]).tzinfo for name in moments} == {UTC}
+        assert {name: copy.attributes[name] for name in copy.attributes if name not in moments} == {
             "error_code": "POISON_CHUNK",
             "failure_type": "permanent",
             "stage": "chunk",
+            "source_queue": "chunk",
             "source_message_id": received.message_id,
             "own": "kept",
         }
@@ -325,6 +325,33 @@ class TestCopyToDlq:
 
         [copy] = dlq.receive(wait_s=0)
         assert copy.body == received.body
+
+    def test_the_copy_says_which_job_and_attempt_it_was_and_since_when(
+        self, queues: Queues
+    ) -> None:
+        queue, dlq = queues.make()
+        [received] = sent_and_received(queue, a_message())
+        about = {"job_id": "a-job", "epoch": "2", "attempt": "4"}
+
+        queue.copy_to_dlq(received, PermanentError(), about)
+
+        [copy] = dlq.receive(wait_s=0)
+        assert len(copy.attributes) == 10
+        assert {name: copy.attributes[name] for name in about} == about
+        assert copy.attributes["first_failed_at"] <= copy.attributes["rejected_at"]
+
+    def test_what_the_body_says_too_makes_room_for_the_message_s_own(self, queues: Queues) -> None:
+        queue, dlq = queues.make()
+        own = {f"a{n}": "v" for n in range(4)}
+        [received] = sent_and_received(queue, a_message(attributes=own))
+
+        queue.copy_to_dlq(received, PermanentError(), {"job_id": "a-job", "epoch": "2"})
+
+        [copy] = dlq.receive(wait_s=0)
+        assert len(copy.attributes) == 10
+        assert own.items() <= copy.attributes.items()
+        assert {"error_code", "source_queue"} <= set(copy.attributes)
+        assert "job_id" not in copy.attributes
 
     def test_a_full_set_of_attributes_makes_room_for_the_reason(self, queues: Queues) -> None:
         queue, dlq = queues.make()

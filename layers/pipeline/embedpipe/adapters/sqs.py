@@ -38,6 +38,8 @@ class SqsQueue:
         A client of SQS, or a function that gives one on first use.
     stage
         The stage that reads the queue; a DLQ copy names it.
+    name
+        The queue as the outbox names it, where that is not the stage; a DLQ copy names it too.
     max_message_bytes
         The MaximumMessageSize of the queue and of its DLQ.
     blobs
@@ -50,6 +52,7 @@ class SqsQueue:
         url: str,
         *,
         stage: str,
+        name: str | None = None,
         dlq_url: str | None = None,
         max_message_bytes: int = sqs_rules.MAX_BATCH_BYTES,
         blobs: Blobs | None = None,
@@ -57,6 +60,7 @@ class SqsQueue:
         self._get = client if callable(client) else lambda: client
         self._url = url
         self._stage = stage
+        self._name = name or stage
         self._dlq_url = dlq_url
         self._limit_bytes = sqs_rules.body_limit_bytes(max_message_bytes)
         self._blobs = blobs
@@ -111,12 +115,14 @@ class SqsQueue:
         )
         return [delivery for index, delivery in enumerate(received) if str(index) in failed]
 
-    def copy_to_dlq(self, received: Received, error: Exception) -> None:
+    def copy_to_dlq(
+        self, received: Received, error: Exception, about: Mapping[str, str] | None = None
+    ) -> None:
         """Copy a message, byte for byte, to the DLQ with the reason as attributes."""
         if self._dlq_url is None:
             raise RuntimeError(f"queue {self._stage} has no DLQ")
         group = {} if received.group_id is None else {"MessageGroupId": received.group_id}
-        attributes = sqs_rules.reason(received, error, self._stage)
+        attributes = sqs_rules.reason(received, error, self._stage, self._name, about)
         with _translated():
             self._get().send_message(
                 QueueUrl=self._dlq_url,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from embedpipe.domain.dead_letters import PUT_BACK, REASON
 from embedpipe.errors import error_code, failure_type
 from embedpipe.ports import Outgoing, Received
 
@@ -20,6 +21,8 @@ MAX_DELAY_S = 900
 MAX_VISIBILITY_S = 43_200
 MAX_WAIT_S = 20
 MAX_ATTRIBUTES = 10
+#: What a move task takes.
+MAX_MOVES_PER_S = 500
 #: The 12 hours count from the receive, and a Lambda may have held the message for 15 minutes.
 MAX_RETRY_S = MAX_VISIBILITY_S - 900
 #: What every body leaves free: the attributes that a copy in the DLQ carries count too.
@@ -27,6 +30,8 @@ REASON_BYTES = 1_024
 
 _REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STRING = len("String")
+#: How many attributes of a DLQ copy make room for nothing.
+_ALWAYS = 6
 
 T = TypeVar("T")
 
@@ -87,22 +92,45 @@ def check_receive(max_messages: int, wait_s: float) -> None:
         raise ValueError("wait_s must be 0 to 20")
 
 
-def reason(received: Received, error: Exception, stage: str) -> dict[str, str]:
-    """Give the attributes of a DLQ copy: why, where and when; then the message's own, up to 10.
+def reason(
+    received: Received,
+    error: Exception,
+    stage: str,
+    queue: str,
+    about: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Give the attributes of a DLQ copy: why, where and when, and the message's own; up to 10.
 
-    Never the text of the error: it may quote a document.
+    What the body says too makes room for the message's own. Never the text of the error: it may
+    quote a document.
     """
-    attributes = {
+    rejected_at = _moment(datetime.now(UTC))
+    first = received.first_received_at
+    known = {
+        **(about or {}),
         "error_code": error_code(error),
         "failure_type": failure_type(error),
         "stage": stage,
-        "rejected_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "source_queue": queue,
+        "rejected_at": rejected_at,
         "source_message_id": received.message_id,
+        "first_failed_at": _moment(first) if first else rejected_at,
     }
-    for name, value in received.attributes.items():
-        if len(attributes) < MAX_ATTRIBUTES:
-            attributes.setdefault(name, value)
-    return attributes
+    own = own_attributes(received.attributes)
+    own.pop(PUT_BACK, None)
+    always = dict.fromkeys(REASON[:_ALWAYS])
+    names = [*always, *own, *(name for name in REASON if name in known)]
+    chosen = list(dict.fromkeys(names))[:MAX_ATTRIBUTES]
+    return {name: known.get(name) or own[name] for name in chosen}
+
+
+def own_attributes(attributes: Mapping[str, T]) -> dict[str, T]:
+    """Give what of the attributes of a dead letter is the message's own, its count included."""
+    return {name: value for name, value in attributes.items() if name not in REASON}
+
+
+def _moment(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds")
 
 
 def by_tens(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from embedpipe.ports import Outgoing, Received
+from embedpipe.domain.dead_letters import REASON
+from embedpipe.ports import DeadLetter, MoveTask, Outgoing, Received
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import MessageSystemAttributeNameType, QueueAttributeNameType
 
 SYSTEM_ATTRIBUTES: list[MessageSystemAttributeNameType] = [
     "ApproximateReceiveCount",
+    "ApproximateFirstReceiveTimestamp",
     "MessageGroupId",
 ]
 
@@ -37,7 +40,48 @@ def received(message: Mapping[str, Any]) -> Received:
             for name, attribute in message.get("MessageAttributes", {}).items()
             if "StringValue" in attribute
         },
+        first_received_at=moment(system.get("ApproximateFirstReceiveTimestamp")),
     )
+
+
+def dead_letter(message: Mapping[str, Any], stage: str, names: Mapping[str, str]) -> DeadLetter:
+    """Read a message of a receive from a DLQ.
+
+    Parameters
+    ----------
+    names
+        What the outbox calls the queues, by the last part of their URL and ARN.
+    """
+    system = message.get("Attributes", {})
+    wire = dict(message.get("MessageAttributes", {}))
+    source = wire.get("source_queue", {}).get("StringValue", stage)
+    if arn := system.get("DeadLetterQueueSourceArn"):
+        # The queue itself moved it. A reason that it carries is that of an earlier stay.
+        wire = {name: value for name, value in wire.items() if name not in REASON}
+        source = names.get(arn.rpartition(":")[2], stage)
+    return DeadLetter(
+        received=received({**message, "MessageAttributes": wire}),
+        source_queue=source if source in names.values() else stage,
+        sent_at=moment(system.get("SentTimestamp")) or datetime.now(UTC),
+        wire=wire,
+    )
+
+
+def move_task(task: Mapping[str, Any]) -> MoveTask:
+    """Read a task of a listing."""
+    return MoveTask(
+        status=task["Status"],
+        moved=task.get("ApproximateNumberOfMessagesMoved", 0),
+        to_move=task.get("ApproximateNumberOfMessagesToMove", 0),
+        started_ms=task.get("StartedTimestamp", 0),
+        handle=task.get("TaskHandle", ""),
+        reason=task.get("FailureReason", ""),
+    )
+
+
+def moment(milliseconds: str | None) -> datetime | None:
+    """Read a time."""
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None
 
 
 def typed(attributes: Mapping[str, str]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def queue(
     max_message_bytes: int,
     blobs: S3Blobs | None = None,
     dlq_url: str | None = None,
+    name: str | None = None,
 ) -> SqsQueue:
     """Give one queue, with its DLQ where it is read."""
     from embedpipe.adapters.aws import client
@@ -56,6 +57,7 @@ def queue(
         lambda: client("sqs"),
         url,
         stage=stage,
+        name=name,
         dlq_url=dlq_url,
         max_message_bytes=max_message_bytes,
         blobs=blobs,
@@ -67,7 +69,7 @@ def embed_queues(
 ) -> dict[str, SqsQueue]:
     """Give the embed queues by lane."""
     return {
-        lane: queue("embed", url, settings.max_message_bytes, blobs, dlq_url)
+        lane: queue("embed", url, settings.max_message_bytes, blobs, dlq_url, QUEUES[lane])
         for lane, url in settings.embed_queue_urls().items()
     }
 
@@ -116,4 +118,9 @@ def embedder(settings: ApiSettings) -> HttpEmbedder | None:
 
 def policy(settings: RetrySettings) -> RetryPolicy:
     """Give how often and when a message is tried again."""
-    return RetryPolicy(settings.max_retries, settings.backoff_base_s, settings.backoff_cap_s)
+    return RetryPolicy(
+        settings.max_retries,
+        settings.backoff_base_s,
+        settings.backoff_cap_s,
+        settings.max_deaths,
+    )

@@ -20,6 +20,7 @@ from embedpipe.ports.crash_ledger import CrashKey, CrashLedger
 from embedpipe.ports.event_sources import EventSources
 from embedpipe.ports.heartbeats import Heartbeats, WorkerBeat
 from embedpipe.ports.housekeeping import Compacted, Housekeeping, OldRecords, Removed
+from embedpipe.ports.dead_letters import DeadLetter, DeadLetters, Depth, MoveTask
 from embedpipe.ports.jobs import Admission, Jobs, NewBatch, NewChunk, OutboxRow, OutboxRows
 from embedpipe.ports.models import (
     Embedder,
@@ -39,6 +40,7 @@ from embedpipe.ports.overview import Overview
 from embedpipe.ports.paging import Page
 from embedpipe.ports.queues import Blobs, Inbox, Outbox, Outgoing, Received, StoredBlob
 from embedpipe.ports.rescues import Rescues, Stalled
+from embedpipe.ports.skips import Skips
 
 __all__ = [
     "Admission",
@@ -55,6 +57,9 @@ __all__ = [
     "CrashKey",
     "CrashLedger",
     "Database",
+    "DeadLetter",
+    "DeadLetters",
+    "Depth",
     "Document",
     "Documents",
     "Embedder",
@@ -70,6 +75,7 @@ __all__ = [
     "LoadedModel",
     "ModelInfo",
     "Models",
+    "MoveTask",
     "NewBatch",
     "NewChunk",
     "OldRecords",
@@ -86,6 +92,7 @@ __all__ = [
     "RemoteEmbedders",
     "Removed",
     "Rescues",
+    "Skips",
     "Stalled",
     "StoredBlob",
     "Tokenizer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from datetime import datetime
 from typing import Protocol
 
 
@@ -19,6 +20,8 @@ class Received:
         deaths and redrives too.
     group_id
         MessageGroupId, the tenant.
+    first_received_at
+        When it was received for the first time, where the queue says so.
     """
 
     message_id: str
@@ -27,6 +30,7 @@ class Received:
     receive_count: int = 1
     group_id: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    first_received_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,18 @@ class Inbox(Protocol):
         """Hand a message back; it is hidden for `delay_s` (0 to 43,200 s)."""
         ...
 
-    def copy_to_dlq(self, received: Received, error: Exception) -> None:
+    def copy_to_dlq(
+        self, received: Received, error: Exception, about: Mapping[str, str] | None = None
+    ) -> None:
         """Copy a message, byte for byte, to the DLQ with the reason as attributes.
 
-        It stays here until `ack`. Attributes: error_code, failure_type, stage, rejected_at,
-        source_message_id. Never the text of the error: it may quote a document.
+        It stays here until `ack`. Attributes: `domain.dead_letters.REASON`, and as many of its own
+        as there is room for. Never the text of the error: it may quote a document.
+
+        Parameters
+        ----------
+        about
+            What the caller knows: job_id, epoch, attempt.
         """
         ...
 

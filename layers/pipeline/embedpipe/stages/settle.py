@@ -46,12 +46,16 @@ def settle_failure(
     ref
         The job of the message; None when it could not be read, then no job can be failed.
     """
+    about = {"attempt": str(received.receive_count)}
+    if ref is not None:
+        about |= {"job_id": ref.job_id, "epoch": str(ref.epoch)}
     if isinstance(error, TransientError) and not error.spends_attempt:
         delay_s = policy.outage_delay_s(received.receive_count)
         inbox.retry(received, max(delay_s, error.retry_after_s or 0.0))
         return Settled.RETRIED
     if not isinstance(error, PermanentError):
         attempts = _attempts(received, jobs, ref, batch_no)
+        about["attempt"] = str(attempts)
         if not policy.is_exhausted(attempts):
             delay_s = policy.delay_s(
                 max(attempts, received.receive_count),
@@ -59,7 +63,7 @@ def settle_failure(
             )
             inbox.retry(received, delay_s)
             return Settled.RETRIED
-    inbox.copy_to_dlq(received, error)
+    inbox.copy_to_dlq(received, error, about)
     if ref is not None:
         jobs.fail(ref, _job_error(error))
     inbox.ack([received])

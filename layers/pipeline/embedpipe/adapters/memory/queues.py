@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 from threading import Condition
 from uuid import uuid4
@@ -20,6 +21,7 @@ _POLL_S = 0.05
 class _Stored:
     message: Received
     visible_at: float
+    sent_at: datetime
 
 
 class MemoryQueue:
@@ -36,7 +38,7 @@ class MemoryQueue:
     Parameters
     ----------
     name
-        The stage that reads the queue; a DLQ copy names it.
+        The queue as the outbox names it; a DLQ copy names it, and the stage that reads it.
     visibility_s
         How long a received message stays hidden.
     clock
@@ -54,6 +56,7 @@ class MemoryQueue:
         blobs: Blobs | None = None,
     ) -> None:
         self.name = name
+        self.stage = name.partition("_")[0]
         self.dlq = dlq
         self.is_available = True
         self._visibility_s = visibility_s
@@ -99,15 +102,16 @@ class MemoryQueue:
         sqs_rules.check_visibility(visibility_s)
         return self._change(received, visibility_s)
 
-    def copy_to_dlq(self, received: Received, error: Exception) -> None:
+    def copy_to_dlq(
+        self, received: Received, error: Exception, about: Mapping[str, str] | None = None
+    ) -> None:
         """Copy a message to the DLQ with the reason as attributes."""
         if self.dlq is None:
             raise RuntimeError(f"queue {self.name} has no DLQ")
         with self._changed:
             self._check()
-        self.dlq._put(
-            received.body, received.group_id, 0, sqs_rules.reason(received, error, self.name)
-        )
+        attributes = sqs_rules.reason(received, error, self.stage, self.name, about)
+        self.dlq._put(received.body, received.group_id, 0, attributes)
 
     # Outbox
 
@@ -157,6 +161,16 @@ class MemoryQueue:
                 for stored in self._messages.values()
             )
 
+    def sent_at(self, message_id: str) -> datetime:
+        """Say when a message was sent."""
+        with self._changed:
+            return self._messages[message_id].sent_at
+
+    def clear(self) -> None:
+        """Remove every message."""
+        with self._changed:
+            self._messages.clear()
+
     def _check(self) -> None:
         if not self.is_available:
             raise QueueUnavailableError
@@ -170,6 +184,7 @@ class MemoryQueue:
                 stored.message,
                 receipt_handle=uuid4().hex,
                 receive_count=stored.message.receive_count + 1,
+                first_received_at=stored.message.first_received_at or datetime.now(UTC),
             )
             stored.visible_at = now + self._visibility_s
             taken.append(stored.message)
@@ -213,6 +228,8 @@ class MemoryQueue:
             self._check()
             message_id = str(uuid4())
             self._messages[message_id] = _Stored(
-                Received(message_id, "", body, 0, group_id, attributes), self._clock() + delay_s
+                Received(message_id, "", body, 0, group_id, attributes),
+                self._clock() + delay_s,
+                datetime.now(UTC),
             )
             self._changed.notify_all()
