@@ -131,7 +131,18 @@ class DeadLetterSettings(PipelineQueueSettings):
     requeue_burst: int = Field(default=200, ge=1, le=10_000, alias="EMBEDDINGS_REQUEUE_BURST")
 
 
-class ApiSettings(DatabaseSettings, ModelSettings, DeadLetterSettings):
+class EventSourceSettings(Settings):
+    """The event source mappings of the functions; empty where nobody may switch them."""
+
+    chunk_event_source_id: str | None = Field(default=None, alias="CHUNK_EVENT_SOURCE_ID")
+    store_event_source_id: str | None = Field(default=None, alias="STORE_EVENT_SOURCE_ID")
+
+    def event_source_ids(self) -> dict[str, str | None]:
+        """Give their ids by stage."""
+        return {"chunk": self.chunk_event_source_id, "store": self.store_event_source_id}
+
+
+class ApiSettings(DatabaseSettings, ModelSettings, DeadLetterSettings, EventSourceSettings):
     """`functions/api`."""
 
     auth_mode: Literal["single_user"] = Field(default="single_user", alias="AUTH_MODE")

@@ -145,6 +145,7 @@ class Bench:
             models=FakeModels(MODEL),
             policy=RetryPolicy(),
             settings=self.settings,
+            ledger=self.jobs.database.crash_ledger,
         )
         return replace(ports, **self.overrides)
 

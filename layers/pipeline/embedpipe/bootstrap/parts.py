@@ -11,13 +11,16 @@ from embedpipe.settings import (
     ApiSettings,
     DatabaseSettings,
     EmbedQueueSettings,
+    EventSourceSettings,
     ModelSettings,
+    PipelineQueueSettings,
     RetrySettings,
 )
 
 if TYPE_CHECKING:
     from embedpipe.adapters.catalogue import CatalogueModels
     from embedpipe.adapters.embed_endpoint import HttpEmbedder
+    from embedpipe.adapters.event_sources import LambdaEventSources
     from embedpipe.adapters.postgres import PostgresDatabase
     from embedpipe.adapters.s3 import S3Blobs
     from embedpipe.adapters.sqs import SqsQueue
@@ -78,6 +81,24 @@ def embed_outboxes(settings: EmbedQueueSettings, blobs: S3Blobs) -> dict[str, Ou
     """Give the embed queue of every lane by its name in the outbox."""
     queues = embed_queues(settings, blobs)
     return {name: queues.get(lane, queues[NORMAL]) for lane, name in QUEUES.items()}
+
+
+def outboxes(settings: PipelineQueueSettings, blobs: S3Blobs) -> dict[str, Outbox]:
+    """Give every queue by its name in the outbox."""
+    limit = settings.max_message_bytes
+    return {
+        "chunk": queue("chunk", settings.chunk_queue_url, limit, blobs),
+        **embed_outboxes(settings, blobs),
+        "store": queue("store", settings.store_queue_url, limit, blobs),
+    }
+
+
+def event_sources(settings: EventSourceSettings) -> LambdaEventSources:
+    """Give the event source mappings."""
+    from embedpipe.adapters.aws import client
+    from embedpipe.adapters.event_sources import LambdaEventSources
+
+    return LambdaEventSources(lambda: client("lambda"), settings.event_source_ids())
 
 
 def blobs(bucket: str) -> S3Blobs:

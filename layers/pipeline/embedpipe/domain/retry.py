@@ -17,6 +17,8 @@ class RetryPolicy:
     ----------
     max_retries
         Failed attempts after which a message goes to the DLQ, the first attempt not counted.
+    max_deaths
+        Processes that a message may end before it is given up.
     base_s, cap_s
         The delay before attempt n + 1 is uniform in [0, min(cap_s, base_s * 2 ** (n - 1))].
 
@@ -28,6 +30,7 @@ class RetryPolicy:
     max_retries: int = 3
     base_s: float = 1.0
     cap_s: float = 300.0
+    max_deaths: int = 3
 
     def delay_s(
         self,

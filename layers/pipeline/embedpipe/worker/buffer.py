@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from threading import Condition
+from dataclasses import dataclass, field
+from threading import Condition, Event
 from weakref import WeakValueDictionary
 
 from embedpipe.domain.batching import plan_batches
@@ -16,13 +16,36 @@ from embedpipe.worker.held import Held
 from embedpipe.worker.packing import Packing
 
 
+@dataclass
+class Trial:
+    """One attempt at a message that may end the process.
+
+    Attributes
+    ----------
+    is_exclusive
+        Nothing else is to be computed meanwhile.
+    is_fatal
+        Whether it ended the process, in an orderly way.
+    """
+
+    is_exclusive: bool = False
+    is_fatal: bool = False
+    over: Event = field(default_factory=Event)
+
+
 @dataclass(frozen=True)
 class InferenceBatch:
-    """Chunks of one model that are computed together."""
+    """Chunks of one model that are computed together; those of a suspect by themselves."""
 
     device: Device
     chunks: list[Chunk]
     tokens: int
+    trial: Trial | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it is of a message that was delivered before."""
+        return bool(self.chunks) and self.chunks[0].message.held.is_suspect
 
     @property
     def inputs(self) -> list[Ids]:
@@ -53,6 +76,8 @@ class Buffer:
         self._flows = Flows()
         self._packings: WeakValueDictionary[int, Packing] = WeakValueDictionary()
         self._alone: deque[list[Chunk]] = deque()
+        self._last: deque[list[Chunk]] = deque()
+        self._suspects = 0
         self._is_alone_next = False
         self._is_closed = False
         self._changed = Condition()
@@ -88,31 +113,59 @@ class Buffer:
             flow = self._flows.of(held.lane, held.message.tenant_id)
             message = Ready(held, flow, packing, deque(rows), len(rows), tokens)
             (flow.suspects if held.is_suspect else flow.messages).append(message)
-            self._messages[id(message)] = message
-            self._changed.notify_all()
+            self._add(message)
             return True
 
-    def take(self, timeout_s: float | None = 0.0) -> InferenceBatch | None:
+    def put_back(self, chunks: Sequence[Chunk]) -> bool:
+        """Let a suspect's batch wait until no other suspect does; False when none does."""
+        with self._changed:
+            if self._is_closed or self._suspects <= len(self._last):
+                return False
+            message = chunks[0].message
+            message.left += len(chunks)
+            message.tokens += sum(len(chunk.ids) for chunk in chunks)
+            self._last.append(list(chunks))
+            if id(message) not in self._messages:
+                self._add(message)
+            return True
+
+    def wake(self) -> None:
+        """Have whoever waits ask again whether a suspect may be taken."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def take(
+        self,
+        timeout_s: float | None = 0.0,
+        *,
+        may_be_suspect: Callable[[], bool] = lambda: True,
+    ) -> InferenceBatch | None:
         """Take the next batch.
 
         Parameters
         ----------
         timeout_s
             How long to wait for a chunk; None waits until there is one or `close`.
+        may_be_suspect
+            Asked whether a suspect's batch may be taken now.
 
         Returns
         -------
         None when the time is over, or the buffer is closed and what was begun is all taken.
         """
+
+        def has_some() -> bool:
+            return len(self._messages) > (0 if may_be_suspect() else self._suspects)
+
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._is_closed or self._messages, timeout_s)
-                while self._messages:
-                    if chunks := self._next():
+                self._changed.wait_for(lambda: self._is_over or has_some(), timeout_s)
+                while has_some():
+                    if chunks := self._next(may_be_suspect()):
                         device = chunks[0].message.packing.device
                         return InferenceBatch(device, chunks, sum(len(one.ids) for one in chunks))
                 # All that waited may have been given up: whoever waits without end goes on waiting.
-                if self._is_closed or timeout_s is not None:
+                if self._is_over or timeout_s is not None:
                     return None
 
     def close(self) -> list[Held]:
@@ -125,9 +178,18 @@ class Buffer:
             self._changed.notify_all()
             return [message.held for message in left]
 
-    def _next(self) -> list[Chunk]:
+    @property
+    def _is_over(self) -> bool:
+        return self._is_closed and not self._messages
+
+    def _add(self, message: Ready) -> None:
+        self._messages[id(message)] = message
+        self._suspects += message.held.is_suspect
+        self._changed.notify_all()
+
+    def _next(self, may_be_suspect: bool) -> list[Chunk]:
         self._is_alone_next = not self._is_alone_next
-        ways = [self._next_alone, self._next_together]
+        ways = [self._next_alone, self._next_together] if may_be_suspect else [self._next_together]
         for way in ways if self._is_alone_next else reversed(ways):
             if (chunks := way()) is not None:
                 return [chunk for chunk in chunks if chunk.message.is_open]
@@ -177,9 +239,10 @@ class Buffer:
                 self._flows.serve(flow, message.tokens)
                 self._alone.extend(_batches_of(message))
             self._flows.tidy(flow)
-        elif not self._alone:
+        elif not self._alone and not self._last:
             return None
-        chunks = self._alone.popleft() if self._alone else []
+        ready = self._alone or (self._last if flow is None else None)
+        chunks = ready.popleft() if ready else []
         self._taken(chunks)
         return chunks
 
@@ -198,6 +261,7 @@ class Buffer:
             message.tokens -= len(chunk.ids)
             if not message.left:
                 del self._messages[id(message)]
+                self._suspects -= message.held.is_suspect
 
 
 def _may_plan(flow: Flow) -> bool:

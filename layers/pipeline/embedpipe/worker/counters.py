@@ -18,6 +18,8 @@ class Counts:
         Deliveries of a batch that was held already; they cost no pass of their own.
     expired
         Messages given up because their lease was lost; they come back by themselves.
+    suspects
+        Inference batches of messages that were delivered before.
     padded_tokens
         Inputs times the longest, summed over the passes: what the device computed.
     sync_passes
@@ -38,6 +40,7 @@ class Counts:
     duplicates: int = 0
     expired: int = 0
     released: int = 0
+    suspects: int = 0
     chunks: int = 0
     tokens: int = 0
     padded_tokens: int = 0

@@ -5,37 +5,34 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import partial
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedpipe.errors import (
-    EmbedderUnavailableError,
-    ModelUnavailableError,
-    PermanentError,
-    PoisonChunkError,
-    TransientError,
-)
-from embedpipe.stages.embed import Ids, embed_each
+from embedpipe.errors import EmbedderUnavailableError, PoisonChunkError
+from embedpipe.stages.embed import Ids
 from embedpipe.worker.buffer import InferenceBatch
 from embedpipe.worker.context import Context
 from embedpipe.worker.desk import Desk, Request, UrgentBatch
-from embedpipe.worker.device import Device, Devices
+from embedpipe.worker.device import Devices
 from embedpipe.worker.flows import Chunk
 from embedpipe.worker.held import Held, Outcome
+from embedpipe.worker.passes import Passes
+from embedpipe.worker.solitude import Solitude
+from embedpipe.worker.trials import Trials
 
 if TYPE_CHECKING:
     from embedpipe.ports.models import Floats
-
-    Results = Sequence[Floats | Exception]
+    from embedpipe.worker.passes import Results
 
 _RETRY_AFTER_S = 5.0
 
 
 class Engine:
-    """Keeps the device busy. `plan_loop` is one thread's, `run_loop` that of each stream.
+    """Keeps the device busy. `plan_loop` and `trials_loop` are one thread's each.
+
+    `run_loop` is that of each stream.
 
     Parameters
     ----------
@@ -47,11 +44,13 @@ class Engine:
         self, context: Context, devices: Devices, finished: Callable[[Held], None]
     ) -> None:
         self._devices = devices
-        self._default_model_id = context.ports.settings.default_model_id
+        self._passes = Passes(devices, context.ports.settings.default_model_id)
         self._cache = context.ports.cache
         self._buffer = context.buffer
         self._finished = finished
         self._desk = Desk()
+        self._trials = Trials(context, self._spare, self._put_back)
+        self._solitude = Solitude()
         self._in_work: dict[int, Held] = {}
         self._tokens_taken = 0
         self._streams = 0
@@ -67,8 +66,13 @@ class Engine:
         """Make batches ready, one for each stream, until the buffer is closed."""
         self._desk.ahead = streams
         while self._desk.wait_for_room() and (batch := self._taken(None)) is not None:
-            self._desk.put(batch)
+            (self._trials.put if self._is_tried(batch) else self._desk.put)(batch)
+        self._trials.close()
         self._desk.close()
+
+    def trials_loop(self) -> None:
+        """Have suspects computed, one after another, until `plan_loop` has ended."""
+        self._trials.loop(self._desk.put)
 
     def run_loop(self) -> None:
         """Compute what is ready until there is no more to come.
@@ -91,7 +95,10 @@ class Engine:
         """Compute all that waits, in this thread; False when nothing did."""
         is_anything = False
         while (batch := self._taken(0.0)) is not None:
-            self.run(batch)
+            if self._is_tried(batch):
+                self._trials.run(batch, self.run)
+            else:
+                self.run(batch)
             is_anything = True
         return is_anything
 
@@ -139,25 +146,37 @@ class Engine:
         with self._lock:
             left = list(self._in_work.values())
             self._in_work.clear()
-            return left
+        self._trials.give_up()
+        return left
 
     def run(self, batch: InferenceBatch | UrgentBatch) -> None:
         """Compute one inference batch and hand out its vectors and failures."""
         if isinstance(batch, UrgentBatch):
-            self._run_urgent(batch)
+            with self._solitude.shared():
+                self._run_urgent(batch)
             return
         try:
+            self._run(batch)
+        except (KeyboardInterrupt, SystemExit):
+            if batch.trial is not None:
+                batch.trial.is_fatal = True
+            raise
+        finally:
+            self._untake(batch)
+            if batch.trial is not None:
+                batch.trial.over.set()
+
+    def _run(self, batch: InferenceBatch) -> None:
+        is_exclusive = batch.trial is not None and batch.trial.is_exclusive
+        with self._solitude.alone() if is_exclusive else self._solitude.shared():
             if not self._is_abandoned.is_set():
                 chunks = [one for one in batch.chunks if one.message.is_open]
                 batch = InferenceBatch(batch.device, chunks, batch.tokens)
-                self._place(batch, self._results(batch.device, batch.inputs))
-        finally:
-            with self._lock:
-                self._tokens_taken -= batch.tokens
+                self._place(batch, self._passes.run(batch.device, batch.inputs))
 
     def _run_urgent(self, batch: UrgentBatch) -> None:
         try:
-            results = self._results(batch.device, batch.inputs, urgent=True)
+            results = self._passes.run(batch.device, batch.inputs, urgent=True)
         except Exception as error:
             for request, _ in batch.parts:
                 request.error = error
@@ -169,7 +188,7 @@ class Engine:
                 request.done.set()
 
     def _taken(self, timeout_s: float | None) -> InferenceBatch | None:
-        batch = self._buffer.take(timeout_s)
+        batch = self._buffer.take(timeout_s, may_be_suspect=self._trials.has_room)
         if batch is not None:
             with self._lock:
                 self._tokens_taken += batch.tokens
@@ -178,20 +197,23 @@ class Engine:
                         self._in_work[id(chunk.message.held)] = chunk.message.held
         return batch
 
-    def _results(self, device: Device, inputs: list[Ids], *, urgent: bool = False) -> Results:
-        if not inputs:
-            return []
-        results = embed_each(
-            inputs, run=partial(device.embed, urgent=urgent), on_memory_error=device.shrink
-        )
-        device.recover()
-        if any(_blames(result) for result in results):
-            # A device that is broken fails every input alone; without this each job would be lost.
-            try:
-                self._devices.check(device, self._default_model_id)
-            except ModelUnavailableError as error:
-                return [error if _blames(one) else one for one in results]
-        return results
+    def _untake(self, batch: InferenceBatch) -> None:
+        with self._lock:
+            self._tokens_taken -= batch.tokens
+
+    def _is_tried(self, batch: InferenceBatch) -> bool:
+        return batch.is_suspect and self._trials.is_on
+
+    def _spare(self, batch: InferenceBatch, error: Exception) -> None:
+        """End a message with an error instead of computing it."""
+        self._untake(batch)
+        self._fail(batch.chunks[0].message.held, error)
+
+    def _put_back(self, batch: InferenceBatch) -> bool:
+        if not self._buffer.put_back(batch.chunks):
+            return False
+        self._untake(batch)
+        return True
 
     def _place(self, batch: InferenceBatch, results: Results) -> None:
         computed: defaultdict[int, list[tuple[Chunk, Floats]]] = defaultdict(list)
@@ -234,12 +256,6 @@ class Engine:
             held.token_ids, held.outcome = (), Outcome.SEND
             del self._in_work[id(held)]
         self._finished(held)
-
-
-def _blames(result: Floats | Exception) -> bool:
-    """Say whether an input's own failure may end its job: by itself, or as an attempt spent."""
-    is_out_of_memory = isinstance(result, TransientError) and result.spends_attempt
-    return isinstance(result, PermanentError) or is_out_of_memory
 
 
 def _named(error: Exception, chunk: Chunk) -> Exception:
