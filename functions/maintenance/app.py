@@ -1,12 +1,26 @@
-"""On a schedule: send what nobody sent in time, start again what stopped moving."""
+"""On a schedule: send and start again what was left behind, remove what is over."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from embedpipe import bootstrap, telemetry
-from embedpipe.stages.relay import sweep
-from embedpipe.stages.rescue import rescue
+from embedpipe.bootstrap.upkeep import parts
+from embedpipe.errors import PipelineError, error_code
+from embedpipe.stages.upkeep import Upkeep, run_parts
+
+#: What is left of an invocation for a last statement that waits, and for the answer.
+RESERVE_S = 9.0
+_METRICS = {
+    "relayed": telemetry.OUTBOX_ROWS_RELAYED,
+    "rescued": telemetry.JOBS_RESCUED,
+    "given_up": telemetry.JOBS_GIVEN_UP,
+    "compacted_chunks": telemetry.CHUNKS_COMPACTED,
+    "removed_jobs": telemetry.JOBS_REMOVED,
+    "removed_versions": telemetry.VERSIONS_REMOVED,
+    "removed_orphans": telemetry.ORPHANS_REMOVED,
+}
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -14,22 +28,33 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return telemetry.instrumented("maintenance", _invoke)(event, context)
 
 
-def _invoke(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    return handle(event, bootstrap.maintenance())
-
-
-def handle(_event: dict[str, Any], services: bootstrap.MaintenanceServices) -> dict[str, Any]:
-    """Sweep, then rescue, once; give how many rows were sent and jobs dealt with."""
-    settings = services.settings
-    relayed = sweep(outbox=services.database.outbox, queues=services.queues)
-    rescued = rescue(
-        database=services.database,
-        queues=services.queues,
-        idle_s=settings.rescue_idle_s,
-        max_rescues=settings.max_rescues,
+def _invoke(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return handle(
+        event,
+        bootstrap.maintenance(),
+        left_s=lambda: context.get_remaining_time_in_millis() / 1000 - RESERVE_S,
     )
+
+
+def handle(
+    _event: dict[str, Any],
+    services: bootstrap.MaintenanceServices,
+    *,
+    left_s: Callable[[], float] = lambda: RESERVE_S,
+) -> dict[str, Any]:
+    """Run every part once; give what each did, and the codes of those that failed."""
+    done = run_parts(parts(services), left_s=left_s)
+    _tell(done)
+    return {**done.counts, "failed": {name: error_code(e) for name, e in done.failures.items()}}
+
+
+def _tell(done: Upkeep) -> None:
     tell = telemetry.of("maintenance")
-    tell.count(telemetry.OUTBOX_ROWS_RELAYED, relayed)
-    tell.count(telemetry.JOBS_RESCUED, rescued.restarted)
-    tell.count(telemetry.JOBS_GIVEN_UP, rescued.failed)
-    return {"relayed": relayed, "rescued": rescued.restarted, "given_up": rescued.failed}
+    for name, count in done.counts.items():
+        if name in _METRICS:
+            tell.count(_METRICS[name], count)
+    tell.count(telemetry.MAINTENANCE_PARTS_FAILED, len(done.failures))
+    for name, error in done.failures.items():
+        keys = {} if isinstance(error, PipelineError) else telemetry.error_keys(error)
+        keys |= {"part": name, "error_code": error_code(error)}
+        tell.logger.error("a part of maintenance failed", **keys)

@@ -88,6 +88,8 @@ def test_the_page_names_the_default(name: str) -> None:
         assert shown == "*required*"
     elif field.default is None:
         assert shown == "-"
+    elif isinstance(field.default, bool):
+        assert shown == f"`{str(field.default).lower()}`"
     else:
         assert shown == f"`{field.default}`"
 

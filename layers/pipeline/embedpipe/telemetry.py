@@ -37,6 +37,17 @@ JOBS_RESCUED = "JobsRescued"
 #: Jobs that failed because starting them again had not helped.
 JOBS_GIVEN_UP = "JobsGivenUp"
 
+#: Parts of a maintenance run that failed; the others ran all the same.
+MAINTENANCE_PARTS_FAILED = "MaintenancePartsFailed"
+#: Chunks, and their vectors, of deleted documents that the compactor removed.
+CHUNKS_COMPACTED = "ChunksCompacted"
+#: Finished jobs that outlived their retention and were removed.
+JOBS_REMOVED = "JobsRemoved"
+#: Versions of documents that nothing named any more and were removed.
+VERSIONS_REMOVED = "VersionsRemoved"
+#: Objects of the object store that nothing named any more and were removed.
+ORPHANS_REMOVED = "OrphansRemoved"
+
 COUNT = "Count"
 MILLISECONDS = "Milliseconds"
 

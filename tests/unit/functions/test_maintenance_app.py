@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from embedpipe import bootstrap, telemetry
-from embedpipe.adapters.memory import FakeModels, MemoryDatabase, MemoryQueue
+from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
 from embedpipe.domain.lanes import QUEUES as EMBED_QUEUES
-from embedpipe.errors import QueueUnavailableError
 from embedpipe.ports import OutboxRow
 from embedpipe.settings import MaintenanceSettings
 
@@ -51,6 +50,7 @@ def some_services(*, left: int) -> tuple[bootstrap.MaintenanceServices, MemoryQu
     services = bootstrap.MaintenanceServices(
         database=database,
         queues={**queues},
+        blobs=MemoryBlobs(),
         settings=MaintenanceSettings.from_environment(SETTINGS),
     )
     return services, queues["chunk"]
@@ -61,7 +61,8 @@ def test_rows_that_nobody_sent_are_sent() -> None:
 
     answer = app.handle(event("maintenance_sweep"), services)
 
-    assert answer == {"relayed": 25, "rescued": 0, "given_up": 0}
+    assert (answer["relayed"], answer["rescued"], answer["given_up"]) == (25, 0, 0)
+    assert answer["failed"] == {}
     assert sorted(queue.bodies()) == sorted(f'"{n}"' for n in range(25))
 
 
@@ -77,9 +78,9 @@ def test_an_outage_of_the_queue_loses_no_row() -> None:
     services, queue = some_services(left=3)
     queue.is_available = False
 
-    with pytest.raises(QueueUnavailableError):
-        app.handle(event("maintenance_sweep"), services)
+    answer = app.handle(event("maintenance_sweep"), services)
 
+    assert answer["failed"]["sweep"] == "QUEUE_UNAVAILABLE"
     assert isinstance(services.database, MemoryDatabase)
     assert len(services.database.rows("outbox")) == 3
 

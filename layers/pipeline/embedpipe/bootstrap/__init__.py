@@ -59,16 +59,19 @@ def api() -> Services:
     )
     blobs = parts.blobs(settings.content_bucket)
     embedder = parts.embedder(settings)
+    database = parts.database(settings)
+    queues = parts.outboxes(settings, blobs)
     return Services(
-        database=parts.database(settings),
+        database=database,
         blobs=blobs,
-        chunk_queue=parts.queue(
-            "chunk", settings.chunk_queue_url, settings.max_message_bytes, blobs
-        ),
+        chunk_queue=queues["chunk"],
         models=parts.models(settings, catalogue),
         query_embedder=embedder,
         embedder=embedder,
         settings=settings,
+        queues=queues,
+        controls=ControlReader(database.controls),
+        event_sources=parts.event_sources(settings),
     )
 
 

@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from embedpipe.errors import TransientError
+
 #: Asked by a part between two of its steps: whether there is time for another.
 HasTime = Callable[[], bool]
-Part = Callable[[HasTime], Mapping[str, int]]
+Counts = Mapping[str, int]
+Part = Callable[[HasTime], Counts]
 
 
 @dataclass
@@ -39,7 +42,7 @@ def run_parts(
     for number, (name, part) in enumerate(parts.items()):
         share_s = left_s() / (len(parts) - number)
         if share_s <= 0:
-            done.failures[name] = TimeoutError("no time was left")
+            done.failures[name] = TransientError("no time was left", code="NO_TIME_LEFT")
             continue
         until = clock() + share_s
         try:

@@ -1,0 +1,75 @@
+"""The parts of a maintenance run, made of what maintenance is wired with."""
+
+from __future__ import annotations
+
+from embedpipe.bootstrap.services import MaintenanceServices
+from embedpipe.stages.cleanup import retain
+from embedpipe.stages.compact import compact
+from embedpipe.stages.orphans import remove_orphans
+from embedpipe.stages.relay import sweep
+from embedpipe.stages.rescue import rescue
+from embedpipe.stages.upkeep import Counts, HasTime, Part
+
+
+def parts(services: MaintenanceServices) -> dict[str, Part]:
+    """Give the parts by name: first what work waits for, then what only takes room."""
+    found: dict[str, Part] = {
+        "sweep": lambda has_time: _sweep(services, has_time),
+        "rescue": lambda has_time: _rescue(services, has_time),
+    }
+    if services.settings.compactor_enabled:
+        found["compact"] = lambda has_time: _compact(services, has_time)
+    found["cleanup"] = lambda has_time: _clean_up(services, has_time)
+    found["orphans"] = lambda has_time: _remove_orphans(services, has_time)
+    return found
+
+
+def _sweep(services: MaintenanceServices, has_time: HasTime) -> Counts:
+    relayed = sweep(outbox=services.database.outbox, queues=services.queues, has_time=has_time)
+    return {"relayed": relayed}
+
+
+def _rescue(services: MaintenanceServices, has_time: HasTime) -> Counts:
+    rescued = rescue(
+        database=services.database,
+        queues=services.queues,
+        idle_s=services.settings.rescue_idle_s,
+        max_rescues=services.settings.max_rescues,
+        has_time=has_time,
+    )
+    return {"rescued": rescued.restarted, "given_up": rescued.failed}
+
+
+def _compact(services: MaintenanceServices, has_time: HasTime) -> Counts:
+    compacted = compact(
+        housekeeping=services.database.housekeeping,
+        grace_s=services.settings.compactor_grace_s,
+        interval_s=services.settings.compactor_interval_s,
+        has_time=has_time,
+    )
+    return {"compacted_documents": compacted.documents, "compacted_chunks": compacted.chunks}
+
+
+def _clean_up(services: MaintenanceServices, has_time: HasTime) -> Counts:
+    cleaned, records = retain(
+        database=services.database,
+        jobs_days=services.settings.jobs_days,
+        audit_days=services.settings.audit_days,
+        has_time=has_time,
+    )
+    return {
+        "removed_jobs": cleaned.jobs,
+        "removed_versions": cleaned.versions,
+        "removed_records": records.audit + records.heartbeats + records.redrives,
+    }
+
+
+def _remove_orphans(services: MaintenanceServices, has_time: HasTime) -> Counts:
+    removed = remove_orphans(
+        housekeeping=services.database.housekeeping,
+        blobs=services.blobs,
+        grace_s=services.settings.orphans_grace_s,
+        interval_s=services.settings.compactor_interval_s,
+        has_time=has_time,
+    )
+    return {"removed_orphans": removed}
