@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from embedpipe.adapters.memory import MemoryDatabase
+from embedpipe.domain.jobs import JobRef
 from embedpipe.ports import Database
+from embedpipe.ports.skips import Skip
 
 from tests.builders import MODEL
 
@@ -90,7 +92,7 @@ class Backend:
 
     `maintenance` is the same database in the role that sweeps; `rows` gives all rows of a table;
     `expire_claims` lets the claims of all outbox rows run out; `same_moment` gives all jobs one
-    time of creation.
+    time of creation; `hold` skips a job for so many seconds without cancelling it.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Backend:
     age_jobs: Callable[[float], None]
     age_breakers: Callable[[float], None]
     age_heartbeats: Callable[[float], None]
+    hold: Callable[[JobRef, float], None]
 
 
 class _Clock:
@@ -135,6 +138,11 @@ def _memory_backend() -> Backend:
     def move_on(seconds: float) -> None:
         clock.ahead += timedelta(seconds=seconds)
 
+    def hold(ref: JobRef, ttl_s: float) -> None:
+        now = clock()
+        skip = Skip(ref.tenant_id, ref.job_id, "", now, now + timedelta(seconds=ttl_s))
+        database._state.job_skips[ref.tenant_id, ref.job_id] = skip
+
     return Backend(
         "memory",
         database,
@@ -146,6 +154,7 @@ def _memory_backend() -> Backend:
         age_jobs,
         move_on,
         move_on,
+        hold,
     )
 
 
@@ -188,6 +197,14 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
                 {"s": seconds},
             )
 
+    def hold(ref: JobRef, ttl_s: float) -> None:
+        with psycopg.connect(owner) as connection:
+            connection.execute(
+                "INSERT INTO job_skips (tenant_id, job_id, expires_at)"
+                " VALUES (%s, %s, now() + make_interval(secs => %s))",
+                [ref.tenant_id, ref.job_id, ttl_s],
+            )
+
     return Backend(
         "postgres",
         request.getfixturevalue("postgres_database"),
@@ -199,6 +216,7 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
         age_jobs,
         age_breakers,
         age_heartbeats,
+        hold,
     )
 
 

@@ -17,10 +17,10 @@ from embedpipe.ports.catalogue import (
 )
 from embedpipe.ports.controls import Controls
 from embedpipe.ports.crash_ledger import CrashKey, CrashLedger
+from embedpipe.ports.dead_letters import DeadLetter, DeadLetters, Depth, MoveTask
 from embedpipe.ports.event_sources import EventSources
 from embedpipe.ports.heartbeats import Heartbeats, WorkerBeat
 from embedpipe.ports.housekeeping import Compacted, Housekeeping, OldRecords, Removed
-from embedpipe.ports.dead_letters import DeadLetter, DeadLetters, Depth, MoveTask
 from embedpipe.ports.jobs import Admission, Jobs, NewBatch, NewChunk, OutboxRow, OutboxRows
 from embedpipe.ports.models import (
     Embedder,

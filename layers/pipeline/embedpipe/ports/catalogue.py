@@ -18,6 +18,7 @@ from embedpipe.ports.models import ModelInfo
 from embedpipe.ports.overview import Overview
 from embedpipe.ports.paging import Page
 from embedpipe.ports.rescues import Rescues
+from embedpipe.ports.skips import Skips
 
 
 @dataclass(frozen=True)
@@ -290,4 +291,9 @@ class Database(Protocol):
     @property
     def overview(self) -> Overview:
         """The control plane of all tenants."""
+        ...
+
+    @property
+    def skips(self) -> Skips:
+        """Jobs that operators took out."""
         ...

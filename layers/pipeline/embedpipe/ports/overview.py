@@ -124,8 +124,8 @@ class Idle:
     statuses
         Where to look: not where a stage is paused.
     emptied
-        Those whose queues are empty. Elsewhere late is not lost: a job counts only if one of its
-        tenant, admitted after its last move, is done already.
+        Those whose queues are empty. Elsewhere late is not lost: a job counts only if another one
+        overtook it, as for `Rescues.stalled`.
     """
 
     idle_s: float

@@ -23,6 +23,7 @@ from embedpipe.adapters.memory.database_state import State, utc_now
 from embedpipe.adapters.memory.heartbeats import MemoryHeartbeats
 from embedpipe.adapters.memory.housekeeping import MemoryHousekeeping
 from embedpipe.adapters.memory.overview import MemoryOverview
+from embedpipe.adapters.memory.skips import MemorySkips
 from embedpipe.domain.breakers import BreakerRules
 from embedpipe.errors import NotFoundError
 from embedpipe.ports import ModelInfo, OutboxRow
@@ -81,6 +82,7 @@ class MemoryDatabase:
         self.crash_ledger = MemoryCrashLedger(self._state)
         self.audits = MemoryAudits(self._state)
         self.overview = MemoryOverview(self._state)
+        self.skips = MemorySkips(self._state)
         self.controls = MemoryControls(self._state)
         self.heartbeats = MemoryHeartbeats(self._state)
         self.housekeeping = MemoryHousekeeping(self._state)

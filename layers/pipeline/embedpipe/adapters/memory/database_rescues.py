@@ -34,7 +34,7 @@ class MemoryRescues:
                 if row.status in statuses
                 and not row.status.is_terminal
                 and self._is_idle(row, idle_s)
-                and (is_queue_empty or self._was_overtaken(row))
+                and (is_queue_empty or was_overtaken(self._state, row))
             ]
             found.sort(key=lambda row: row.touched_at)
             return [
@@ -46,7 +46,7 @@ class MemoryRescues:
         """See `ports.Rescues.restart`."""
         with self._state.lock:
             row = self._state.jobs.get((job.ref.tenant_id, job.ref.job_id))
-            if row is None or row.status.is_terminal:
+            if row is None or row.status.is_terminal or self._state.is_skipped(row):
                 return None
             if (_ref(row), row.touched_at) != (job.ref, job.touched_at):
                 return None
@@ -63,19 +63,23 @@ class MemoryRescues:
 
     def _is_idle(self, row: JobRow, idle_s: float) -> bool:
         horizon = timedelta(seconds=idle_s * 2 ** min(row.rescues, 16))
-        return row.touched_at < self._state.now() - horizon and not any(
+        if row.touched_at >= self._state.now() - horizon or self._state.is_skipped(row):
+            return False
+        return not any(
             entry.tenant_id == row.tenant_id and entry.message_key.startswith(row.job_id)
             for entry in self._state.outbox.values()
         )
 
-    def _was_overtaken(self, row: JobRow) -> bool:
-        return any(
-            (other.tenant_id, other.collection) == (row.tenant_id, row.collection)
-            and other.priority <= row.priority
-            and other.created_at > row.touched_at
-            and other.status is JobStatus.SUCCEEDED
-            for other in self._state.jobs.values()
-        )
+
+def was_overtaken(state: State, row: JobRow) -> bool:
+    """Say whether a job that was admitted after the last move of another is done before it."""
+    return any(
+        (other.tenant_id, other.collection) == (row.tenant_id, row.collection)
+        and other.priority <= row.priority
+        and other.created_at > row.touched_at
+        and other.status is JobStatus.SUCCEEDED
+        for other in state.jobs.values()
+    )
 
 
 def _ref(row: JobRow) -> JobRef:

@@ -24,6 +24,7 @@ from embedpipe.domain.jobs import TERMINAL, JobError, JobRef, JobStatus
 from embedpipe.errors import NotFoundError
 from embedpipe.ports import Collection, CrashKey, OutboxRow
 from embedpipe.ports.heartbeats import WorkerBeat
+from embedpipe.ports.skips import SKIPPED, Skip
 
 #: Whoever wrote an outbox row has this long to send it before the sweep does.
 BORN_CLAIMED = timedelta(seconds=30)
@@ -54,6 +55,7 @@ class State:
         self.probers: dict[str, tuple[str, datetime]] = {}
         self.crash_ledger: dict[CrashKey, CrashRow] = {}
         self.audit: list[AuditEntry] = []
+        self.job_skips: dict[tuple[str, str], Skip] = {}
         self.stage_controls = {name: Control(name, changed_at=clock()) for name in CONTROLLED}
         self.worker_heartbeats: dict[str, WorkerBeat] = {}
         self.cursors: dict[str, tuple[str, datetime]] = {}
@@ -80,7 +82,15 @@ class State:
         held = (row.epoch, row.collection, row.document_id, row.version)
         if held != (ref.epoch, ref.collection, ref.document_id, ref.version):
             return None
+        if self.is_skipped(row):
+            self.finish(row, JobStatus.CANCELLED, SKIPPED)
+            return None
         return row
+
+    def is_skipped(self, row: JobRow) -> bool:
+        """Say whether an active skip holds a job."""
+        skip = self.job_skips.get((row.tenant_id, row.job_id))
+        return skip is not None and skip.expires_at > self.now()
 
     def batches_of(self, job: JobRow) -> list[BatchRow]:
         """Give the batches of a job's epoch."""

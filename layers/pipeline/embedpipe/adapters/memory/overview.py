@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from embedpipe.adapters.cursors import decode_job_cursor, encode_job_cursor
 from embedpipe.adapters.memory.database_reading import read_job
+from embedpipe.adapters.memory.database_rescues import was_overtaken
 from embedpipe.adapters.memory.database_rows import JobRow
 from embedpipe.adapters.memory.database_state import State
 from embedpipe.domain.controls import STAGES
@@ -177,19 +178,14 @@ class MemoryOverview:
     def _is_stuck(self, row: JobRow, idle: Idle) -> bool:
         if row.status.is_terminal or row.status not in idle.statuses:
             return False
-        if self._age_s(row.touched_at) <= idle.idle_s:
+        if self._age_s(row.touched_at) <= idle.idle_s or self._state.is_skipped(row):
             return False
         if any(
             entry.tenant_id == row.tenant_id and entry.message_key.startswith(row.job_id)
             for entry in self._state.outbox.values()
         ):
             return False
-        return row.status in idle.emptied or any(
-            other.tenant_id == row.tenant_id
-            and other.created_at > row.touched_at
-            and other.status is JobStatus.SUCCEEDED
-            for other in self._state.jobs.values()
-        )
+        return row.status in idle.emptied or was_overtaken(self._state, row)
 
     def _moved(self, start: datetime) -> list[JobRow]:
         return [

@@ -9,6 +9,7 @@ from typing import Any
 from embedpipe.adapters.postgres.fences import fence, lock_document
 from embedpipe.adapters.postgres.outbox import insert_outbox
 from embedpipe.adapters.postgres.sessions import Connection
+from embedpipe.adapters.postgres.skips import cancel_skipped
 from embedpipe.domain.jobs import Chunking, JobRef, Source
 from embedpipe.ports import NewBatch, NewChunk, OutboxRow
 from embedpipe.sql import statement
@@ -21,6 +22,7 @@ def begin_chunking(connection: Connection, ref: JobRef) -> Source | None:
         return None
     row = connection.execute(statement("jobs", "begin_chunking"), parameters).fetchone()
     if row is None:
+        cancel_skipped(connection, ref.tenant_id, [ref.job_id])
         return None
     return Source(
         content=row["content"],
@@ -52,6 +54,7 @@ def finish_chunking(
     }
     changed = connection.execute(statement("jobs", "finish_chunking"), {**parameters, **totals})
     if changed.rowcount == 0:
+        cancel_skipped(connection, ref.tenant_id, [ref.job_id])
         return False
     connection.execute(statement("chunks", "remove_version"), parameters)
     if chunks:

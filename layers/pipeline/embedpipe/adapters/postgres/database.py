@@ -16,6 +16,7 @@ from embedpipe.adapters.postgres.outbox import PostgresOutboxRows
 from embedpipe.adapters.postgres.overview import PostgresOverview
 from embedpipe.adapters.postgres.rescues import PostgresRescues
 from embedpipe.adapters.postgres.sessions import Conninfo, Sessions
+from embedpipe.adapters.postgres.skips import PostgresSkips
 from embedpipe.adapters.postgres.tenants import PostgresTenants
 from embedpipe.adapters.postgres.vectors import PostgresVectors
 from embedpipe.domain.breakers import BreakerRules
@@ -60,6 +61,7 @@ class PostgresDatabase:
         self.crash_ledger = PostgresCrashLedger(self._sessions)
         self.audits = PostgresAudits(self._sessions)
         self.overview = PostgresOverview(self._sessions)
+        self.skips = PostgresSkips(self._sessions)
         self.controls = PostgresControls(self._sessions)
         self.heartbeats = PostgresHeartbeats(self._sessions)
         self.housekeeping = PostgresHousekeeping(self._sessions)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from embedpipe.adapters.float_rows import read_rows
 from embedpipe.adapters.postgres.fences import fence, lock_document
 from embedpipe.adapters.postgres.sessions import Connection
+from embedpipe.adapters.postgres.skips import cancel_skipped
 from embedpipe.adapters.postgres.vector_arrays import VectorArray
 from embedpipe.domain.jobs import BatchRef, JobStatus
 from embedpipe.errors import DimensionMismatchError, ModelMismatchError
@@ -34,7 +35,10 @@ def pending(connection: Connection, tenant_id: str, batches: Sequence[BatchRef])
         "batch_nos": [ref.batch_no for ref in batches],
     }
     rows = connection.execute(statement("batches", "pending"), columns)
-    return {batches[row["position"] - 1] for row in rows}
+    wanted = {batches[row["position"] - 1] for row in rows}
+    if unwanted := {ref.job.job_id for ref in batches if ref not in wanted}:
+        cancel_skipped(connection, tenant_id, sorted(unwanted))
+    return wanted
 
 
 def store(
@@ -46,6 +50,7 @@ def store(
         return False
     row = connection.execute(statement("batches", "lock"), parameters).fetchone()
     if row is None:
+        cancel_skipped(connection, ref.job.tenant_id, [ref.job.job_id])
         return False
     if row["fingerprint"] != fingerprint:
         raise ModelMismatchError

@@ -13,6 +13,11 @@ WHERE j.tenant_id = %(tenant_id)s
   AND j.status IN ('embedding', 'storing')
   AND b.batch_no = %(batch_no)s
   AND b.state = 'pending'
+  AND NOT EXISTS (
+      SELECT
+      FROM job_skips s
+      WHERE (s.tenant_id, s.job_id) = (j.tenant_id, j.job_id)
+        AND s.expires_at > now())
 FOR UPDATE OF j
 
 -- insert --
@@ -36,6 +41,11 @@ CROSS JOIN LATERAL (
       AND (j.job_id, j.epoch, j.collection, j.document_id, j.version)
         = (w.job_id, w.epoch, w.collection, w.document_id, w.version)
       AND j.status IN ('embedding', 'storing')
+      AND NOT EXISTS (
+          SELECT
+          FROM job_skips s
+          WHERE (s.tenant_id, s.job_id) = (j.tenant_id, j.job_id)
+            AND s.expires_at > now())
     OFFSET 0
 ) j
 CROSS JOIN LATERAL (

@@ -142,6 +142,11 @@ WHERE j.tenant_id = %(tenant_id)s
   AND j.status IN ('queued', 'chunking')
   AND (v.tenant_id, v.collection, v.document_id, v.version)
     = (j.tenant_id, j.collection, j.document_id, j.version)
+  AND NOT EXISTS (
+      SELECT
+      FROM job_skips s
+      WHERE (s.tenant_id, s.job_id) = (j.tenant_id, j.job_id)
+        AND s.expires_at > now())
 RETURNING v.content, v.content_uri, v.content_sha256, v.content_type, v.chunk_size,
     v.chunk_overlap, v.chunk_unit, c.model_id, c.fingerprint, j.traceparent, j.priority
 
@@ -162,6 +167,11 @@ WHERE tenant_id = %(tenant_id)s
   AND epoch = %(epoch)s
   AND (collection, document_id, version) = (%(collection)s, %(document_id)s, %(version)s)
   AND status IN ('queued', 'chunking')
+  AND NOT EXISTS (
+      SELECT
+      FROM job_skips s
+      WHERE (s.tenant_id, s.job_id) = (jobs.tenant_id, jobs.job_id)
+        AND s.expires_at > now())
 RETURNING job_id
 
 -- succeed_without_chunks --

@@ -157,10 +157,17 @@ WHERE j.status IN ('queued', 'chunking', 'embedding', 'storing')
       WHERE o.tenant_id = j.tenant_id
         AND o.queue IN ('chunk', 'embed', 'embed_high', 'embed_low', 'store')
         AND o.message_key BETWEEN j.job_id::text AND j.job_id::text || '~')
+  AND NOT EXISTS (
+      SELECT
+      FROM job_skips s
+      WHERE (s.tenant_id, s.job_id) = (j.tenant_id, j.job_id)
+        AND s.expires_at > now())
   AND (j.status = ANY (%(emptied)s) OR EXISTS (
       SELECT
       FROM jobs k
       WHERE k.tenant_id = j.tenant_id
+        AND k.collection = j.collection
+        AND k.priority <= j.priority
         AND k.created_at > j.touched_at
         AND k.status = 'succeeded'))
 ORDER BY j.touched_at, j.job_id

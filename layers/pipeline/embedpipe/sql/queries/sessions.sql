@@ -7,6 +7,10 @@ SELECT set_config('app.tenant', %(tenant_id)s, true)
 SELECT set_config('app.tenant', %(tenant_id)s, true),
        set_config('synchronous_commit', 'off', true)
 
+-- be_durable --
+-- Have the commit wait after all: what else is lost with it could not be done again.
+SELECT set_config('synchronous_commit', 'on', true)
+
 -- set_operator --
 -- The same for an act of an operator, who may read the control plane of all tenants.
 SELECT set_config('app.tenant', %(tenant_id)s, true),
