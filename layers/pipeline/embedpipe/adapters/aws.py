@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
-Service = Literal["s3", "secretsmanager", "sqs"]
+Service = Literal["lambda", "s3", "secretsmanager", "sqs"]
 
 CONNECT_TIMEOUT_S = 2
 #: Longer than the longest poll of SQS, 20 s.
@@ -43,6 +43,8 @@ _clients: dict[str, Any] = {}
 _lock = Lock()
 
 
+@overload
+def client(service: Literal["lambda"]) -> Any: ...
 @overload
 def client(service: Literal["sqs"]) -> SQSClient: ...
 @overload

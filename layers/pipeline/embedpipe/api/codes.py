@@ -46,6 +46,7 @@ CODES: dict[str, str] = {
     "JOB_NOT_SUCCEEDED": "The job has not succeeded, and so has no vectors.",
     "EMBEDDINGS_GONE": "The vectors of the job were replaced by those of a newer version.",
     "NO_DIRECTION": "A vector has no direction in so few dimensions.",
+    "STAGE_NOT_FOUND": "There is no such stage.",
     "JOB_FINAL": "The job has reached its final status.",
     "SCHEMA_NOT_FOUND": "There is no such schema.",
     "MODEL_NOT_FOUND": "There is no such model.",
@@ -71,6 +72,9 @@ CODES: dict[str, str] = {
     "PROVIDER_UNAVAILABLE": "The provider of the model does not answer, or has no capacity.",
     "PROVIDER_REFUSED": "The provider refuses the key, the account or the model.",
     "CIRCUIT_OPEN": "The provider failed too often and is given time to recover.",
+    "PAUSED": "Nothing is admitted while the door is paused.",
+    "DRAINING": "Nothing is admitted while a stage runs empty.",
+    "EVENT_SOURCE_UNAVAILABLE": "The event source mapping could not be switched.",
     "UNHEALTHY": "A part that requests need does not answer.",
     "INTERNAL": "The server failed.",
 }

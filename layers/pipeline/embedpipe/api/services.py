@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from embedpipe.ports import Blobs, Database, Models, Outbox, QueryEmbedder
+from embedpipe.ports import Blobs, Database, EventSources, Models, Outbox, QueryEmbedder
 from embedpipe.ports.synchronous import SynchronousEmbedder
 from embedpipe.settings import ApiSettings
+from embedpipe.stages.controls import ControlReader
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,12 @@ class Services:
     ----------
     query_embedder, embedder
         None where no embed worker is named: search then takes vectors only, and texts get none.
+    queues
+        Every queue by its name in the outbox: `chunk`, `embed_high`, `embed`, `embed_low`, `store`.
+    controls
+        Whether documents are admitted; without it they always are.
+    event_sources
+        What receives for the functions; None where nobody may switch it.
     """
 
     database: Database
@@ -26,3 +34,6 @@ class Services:
     query_embedder: QueryEmbedder | None
     settings: ApiSettings
     embedder: SynchronousEmbedder | None = None
+    queues: Mapping[str, Outbox] = field(default_factory=dict)
+    controls: ControlReader | None = None
+    event_sources: EventSources | None = None

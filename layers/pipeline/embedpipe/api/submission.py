@@ -49,8 +49,16 @@ def check_content(call: Call, content: str, field: str) -> None:
 
 
 def admitted(call: Call, submission: Submission) -> Reply:
-    """Admit a document, the key and the trace of the call with it, and answer 202."""
+    """Admit a document, the key and the trace of the call with it, and answer 202.
+
+    Raises
+    ------
+    AdmissionClosedError
+        PAUSED, DRAINING.
+    """
     settings = call.services.settings
+    if call.services.controls is not None:
+        call.services.controls.check_admission()
     result = submit(
         replace(submission, idempotency_key=_idempotency_key(call), traceparent=call.traceparent),
         tenant_id=call.tenant_id,

@@ -10,7 +10,8 @@ from embedpipe.api.routes.embeddings import embeddings
 from embedpipe.api.routes.jobs import jobs
 from embedpipe.api.routes.models import models
 from embedpipe.api.routes.search import searches
+from embedpipe.api.routes.stages import stages
 from embedpipe.api.routes.system import system
 
-NOUNS = (embeddings, jobs, searches, collections, documents, models, breakers, system)
+NOUNS = (embeddings, jobs, searches, collections, documents, models, breakers, stages, system)
 OPERATIONS: tuple[Operation, ...] = tuple(op for noun in NOUNS for op in noun.operations)
