@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
@@ -16,10 +17,22 @@ from embedpipe.domain.retry import RetryPolicy
 from embedpipe.errors import PipelineError, error_code
 from embedpipe.messages import Message, decode
 from embedpipe.messages import named_job as named_job
-from embedpipe.ports import Blobs, Database, Inbox, Jobs, Outbox, OutboxRow, OutboxRows, Received
+from embedpipe.ports import (
+    Blobs,
+    CrashKey,
+    CrashLedger,
+    Database,
+    Inbox,
+    Jobs,
+    Outbox,
+    OutboxRow,
+    OutboxRows,
+    Received,
+)
 from embedpipe.stages.controls import ControlReader, hand_back
 from embedpipe.stages.relay import relay
 from embedpipe.stages.settle import Settled, settle_failure
+from embedpipe.stages.suspects import on_trial
 
 M = TypeVar("M", bound=Message)
 
@@ -67,6 +80,10 @@ class Services(Protocol):
 class Consumer(Generic[M]):
     """Turn an SQS event into partial batch failures. One bad record never fails its neighbours.
 
+    A record that was delivered before may be what ended a process: such suspects come last, what is
+    done by then is removed first, so that it never comes back with them, and each is written down
+    in the crash ledger while it is worked on.
+
     A record is done when its handler returned, or when it is in the DLQ with its reason. It is
     named as failed when it will come back: after its backoff, or, when even settling it failed,
     after the visibility timeout of the queue.
@@ -94,11 +111,14 @@ class Consumer(Generic[M]):
         blobs: Blobs,
         has_time: Callable[[], bool] = lambda: True,
         controls: ControlReader | None = None,
+        ledger: CrashLedger | None = None,
     ) -> None:
         self._has_time = has_time
         self._controls = controls
         self._stage = stage
+        self._ledger = ledger
         self._begun = 0
+        self._done: list[Received] = []
         self._model = model
         self._handle = handle
         self._inbox = inbox
@@ -128,6 +148,7 @@ class Consumer(Generic[M]):
             blobs=services.blobs,
             has_time=has_time,
             controls=services.controls,
+            ledger=services.database.crash_ledger,
         )
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,9 +156,10 @@ class Consumer(Generic[M]):
         records = event.get("Records", [])
         if records and self._controls is not None and self._controls.is_paused(self._stage):
             self._logger.info("stage is paused, messages are handed back", messages=len(records))
-            ids = hand_back(list(map(_received, records)), self._inbox, self._policy)
+            ids = hand_back(list(map(sqs_wire.of_record, records)), self._inbox, self._policy)
             return {"batchItemFailures": [{"itemIdentifier": one} for one in ids]}
-        self._begun = 0
+        self._begun, self._done = 0, []
+        records = sorted(records, key=lambda record: sqs_wire.of_record(record).is_suspect)
         processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
         if records:  # Powertools refuses an empty event.
             with processor(records=records, handler=self._record):
@@ -145,11 +167,13 @@ class Consumer(Generic[M]):
         return dict(processor.response())
 
     def _record(self, record: SQSRecord) -> None:
-        received = _received(record.raw_event)
+        received = sqs_wire.of_record(record.raw_event)
         started = time.perf_counter()
         with self._logger.append_context_keys(message_id=received.message_id):
             if self._begun and not self._has_time():
                 self._hand_back(received)
+            if received.is_suspect:
+                self._remove_done()
             self._begun += 1
             try:
                 self._work(received)
@@ -172,7 +196,11 @@ class Consumer(Generic[M]):
         try:
             message = decode(self._model, claim_check.resolve(received.body, self._blobs))
             with self._logger.append_context_keys(**_keys(message)):
-                self._handle(message)
+                if received.is_suspect and self._ledger is not None:
+                    with self._on_trial(message, self._ledger):
+                        self._handle(message)
+                else:
+                    self._handle(message)
         except Exception as error:  # noqa: BLE001
             self._failed(received, message, error)
         except BaseException as panic:
@@ -180,7 +208,20 @@ class Consumer(Generic[M]):
                 raise
             self._failed(received, message, _PanicError().with_traceback(panic.__traceback__))
         else:
+            self._done.append(received)
             self._telemetry.count(telemetry.MESSAGES_PROCESSED)
+
+    def _on_trial(self, message: M, ledger: CrashLedger) -> AbstractContextManager[None]:
+        key = CrashKey(message.ref, self._stage, getattr(message, "batch_no", None))
+        return on_trial(key, ledger=ledger, max_deaths=self._policy.max_deaths)
+
+    def _remove_done(self) -> None:
+        """Remove what is done: the process may not live to name it."""
+        done, self._done = self._done, []
+        try:
+            self._inbox.ack(done)
+        except PipelineError as error:
+            self._logger.warning("done messages stay for now", error_code=error_code(error))
 
     def _failed(self, received: Received, message: M | None, error: Exception) -> None:
         self._telemetry.count(telemetry.MESSAGES_FAILED)
@@ -227,23 +268,6 @@ def relay_or_leave(
 def time_left(context: Any, reserve_s: float) -> Callable[[], bool]:
     """Make a question of it whether more than the reserve is left of an invocation."""
     return lambda: context.get_remaining_time_in_millis() > 1000 * reserve_s
-
-
-def _received(record: Mapping[str, Any]) -> Received:
-    system = record.get("attributes", {})
-    return Received(
-        message_id=record["messageId"],
-        receipt_handle=record["receiptHandle"],
-        body=record["body"],
-        receive_count=int(system.get("ApproximateReceiveCount", 1)),
-        group_id=system.get("MessageGroupId"),
-        attributes={
-            name: attribute["stringValue"]
-            for name, attribute in record.get("messageAttributes", {}).items()
-            if attribute.get("stringValue") is not None
-        },
-        first_received_at=sqs_wire.moment(system.get("ApproximateFirstReceiveTimestamp")),
-    )
 
 
 def _keys(message: Message) -> dict[str, Any]:

@@ -44,6 +44,24 @@ def received(message: Mapping[str, Any]) -> Received:
     )
 
 
+def of_record(record: Mapping[str, Any]) -> Received:
+    """Read a record of a Lambda event."""
+    system = record.get("attributes", {})
+    return Received(
+        message_id=record["messageId"],
+        receipt_handle=record["receiptHandle"],
+        body=record["body"],
+        receive_count=int(system.get("ApproximateReceiveCount", 1)),
+        group_id=system.get("MessageGroupId"),
+        attributes={
+            name: attribute["stringValue"]
+            for name, attribute in record.get("messageAttributes", {}).items()
+            if attribute.get("stringValue") is not None
+        },
+        first_received_at=moment(system.get("ApproximateFirstReceiveTimestamp")),
+    )
+
+
 def dead_letter(message: Mapping[str, Any], stage: str, names: Mapping[str, str]) -> DeadLetter:
     """Read a message of a receive from a DLQ.
 

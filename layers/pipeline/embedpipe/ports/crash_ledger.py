@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from embedpipe.domain.jobs import JobRef
 
@@ -14,7 +14,7 @@ class CrashKey:
     """What a message asks for; its copies and redeliveries have the same."""
 
     ref: JobRef
-    stage: Literal["chunk", "embed", "store"]
+    stage: str
     batch_no: int | None = None
 
 

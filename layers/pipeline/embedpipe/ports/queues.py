@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from datetime import datetime
 from typing import Protocol
 
 
@@ -31,6 +30,11 @@ class Received:
     group_id: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     first_received_at: datetime | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it was delivered before: it may have ended a process."""
+        return self.receive_count > 1
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class Held:
     @property
     def is_suspect(self) -> bool:
         """Whether it was delivered before: it may have ended a process."""
-        return self.received.receive_count > 1
+        return self.received.is_suspect
 
 
 def by_lane(leases: Iterable[Lease]) -> dict[str, list[Lease]]:
