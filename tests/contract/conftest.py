@@ -12,7 +12,7 @@ import pytest
 from embedpipe.adapters.memory import MemoryBlobs, MemoryQueue
 from embedpipe.adapters.s3 import S3Blobs
 from embedpipe.adapters.sqs import SqsQueue
-from embedpipe.ports import Blobs, Inbox, Outbox
+from embedpipe.ports import Blobs, Inbox, Measured, Outbox
 
 from tests.localstack import backends, endpoint_url
 from tests.ministack import ministack
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-class Queue(Inbox, Outbox, Protocol):
+class Queue(Inbox, Outbox, Measured, Protocol):
     """What every queue adapter is."""
 
 

@@ -14,7 +14,7 @@ from embedpipe.errors import (
     QueueUnavailableError,
     StoreUnavailableError,
 )
-from embedpipe.ports import Outgoing, Received
+from embedpipe.ports import Depths, Outgoing, Received
 
 from tests.contract.conftest import Queue, Queues
 
@@ -153,6 +153,21 @@ class TestSend:
         queue.ack([done])
 
         assert queue.backlog() == 3
+
+    def test_depths_tell_what_waits_from_what_is_held_and_delayed(self, queues: Queues) -> None:
+        queue, dlq = queues.make()
+        queue.send([a_message(f"waits-{n}") for n in range(4)])
+        queue.send([a_message("delayed", delay_s=900)])
+        held = queue.receive(max_messages=2, wait_s=0)
+        queue.retry(held[0], 600)
+
+        assert queue.depths() == Depths(visible=2, in_flight=2, delayed=1)
+        assert queue.depths().total == queue.backlog()
+        assert dlq.depths() == Depths()
+
+    def test_the_depths_of_a_queue_that_is_not_there_are_not_zero(self, queues: Queues) -> None:
+        with pytest.raises(QueueUnavailableError):
+            queues.missing().depths()
 
     def test_a_queue_that_answers_passes_its_check(self, queues: Queues) -> None:
         queue, _ = queues.make()

@@ -25,6 +25,8 @@ CONNECT_TIMEOUT_S = 2
 #: Longer than the longest poll of SQS, 20 s.
 READ_TIMEOUT_S = 30
 MAX_ATTEMPTS = 3
+#: For who looks on and asks again soon: an answer that comes late is not worth waiting for.
+GLANCE_S = 1
 
 _LOCALSTACK_PORT = "4566"
 _THROTTLED = frozenset(
@@ -39,6 +41,7 @@ _THROTTLED = frozenset(
     }
 )
 
+_GLANCING = "sqs, glancing"
 _clients: dict[str, Any] = {}
 _lock = Lock()
 
@@ -61,13 +64,22 @@ def client(service: Service) -> Any:
         return _clients[service]
 
 
+def glancing_client() -> SQSClient:
+    """Give a client of SQS that gives up soon."""
+    with _lock:
+        if _GLANCING not in _clients:
+            _clients[_GLANCING] = _build("sqs", os.environ, is_glancing=True)
+        found: SQSClient = _clients[_GLANCING]
+        return found
+
+
 def forget_clients() -> None:
     """Build clients anew on their next use: in a forked child, or when the environment changed."""
     with _lock:
         _clients.clear()
 
 
-def _build(service: Service, environment: Mapping[str, str]) -> Any:
+def _build(service: Service, environment: Mapping[str, str], *, is_glancing: bool = False) -> Any:
     # A quarter to one second of imports: only who uses AWS pays for it.
     import boto3
     from botocore.config import Config
@@ -78,9 +90,12 @@ def _build(service: Service, environment: Mapping[str, str]) -> Any:
         for name in ("AWS_ENDPOINT_URL", f"AWS_ENDPOINT_URL_{service.upper()}")
     )
     config = Config(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+        connect_timeout=GLANCE_S if is_glancing else CONNECT_TIMEOUT_S,
+        read_timeout=GLANCE_S if is_glancing else READ_TIMEOUT_S,
+        retries={
+            "mode": "standard",
+            "total_max_attempts": 1 if is_glancing else MAX_ATTEMPTS,
+        },
         tcp_keepalive=True,
         # The adapters check what they pass; botocore's own check is a tenth of a call's CPU time.
         parameter_validation=False,

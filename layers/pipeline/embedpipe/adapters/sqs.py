@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from embedpipe.adapters import claim_check, sqs_rules, sqs_wire
 from embedpipe.adapters.aws import error_code, outages_as
 from embedpipe.errors import MessageTooLargeError, QueueUnavailableError
-from embedpipe.ports import Blobs, Outgoing, Received
+from embedpipe.ports import Blobs, Depths, Outgoing, Received
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -164,11 +164,15 @@ class SqsQueue:
 
     def backlog(self) -> int:
         """Count messages, about: those that wait, are delayed, or are in somebody's hands."""
+        return self.depths().total
+
+    def depths(self) -> Depths:
+        """Count messages, about, by what becomes of them."""
         with _translated():
             answer = self._get().get_queue_attributes(
                 QueueUrl=self._url, AttributeNames=list(sqs_wire.COUNTS)
             )
-        return sum(int(answer["Attributes"][name]) for name in sqs_wire.COUNTS)
+        return Depths(*(int(answer["Attributes"][name]) for name in sqs_wire.COUNTS))
 
     def check(self) -> None:
         """Raise QueueUnavailableError when the queue does not answer."""

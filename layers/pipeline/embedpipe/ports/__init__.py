@@ -38,7 +38,16 @@ from embedpipe.ports.models import (
 )
 from embedpipe.ports.overview import Overview
 from embedpipe.ports.paging import Page
-from embedpipe.ports.queues import Blobs, Inbox, Outbox, Outgoing, Received, StoredBlob
+from embedpipe.ports.queues import (
+    Blobs,
+    Depths,
+    Inbox,
+    Measured,
+    Outbox,
+    Outgoing,
+    Received,
+    StoredBlob,
+)
 from embedpipe.ports.rescues import Rescues, Stalled
 from embedpipe.ports.skips import Skips
 
@@ -60,6 +69,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Depth",
+    "Depths",
     "Document",
     "Documents",
     "Embedder",
@@ -73,6 +83,7 @@ __all__ = [
     "Jobs",
     "Kind",
     "LoadedModel",
+    "Measured",
     "ModelInfo",
     "Models",
     "MoveTask",

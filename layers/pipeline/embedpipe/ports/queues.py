@@ -111,6 +111,31 @@ class Outbox(Protocol):
 
 
 @dataclass(frozen=True)
+class Depths:
+    """Messages of a queue, about: those that could be received, are in somebody's hands, or wait.
+
+    A message that was handed back with a delay counts as in somebody's hands, as SQS counts it.
+    """
+
+    visible: int = 0
+    in_flight: int = 0
+    delayed: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.visible + self.in_flight + self.delayed
+
+
+class Measured(Protocol):
+    """A queue that is looked at."""
+
+    def depths(self) -> Depths:
+        """Count messages, about. Raises QueueUnavailableError."""
+        ...
+
+
+@dataclass(frozen=True)
 class StoredBlob:
     """An object as a listing shows it; `changed_at` is when it was put last."""
 

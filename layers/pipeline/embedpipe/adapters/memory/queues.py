@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from embedpipe.adapters import claim_check, sqs_rules
 from embedpipe.errors import MessageTooLargeError, QueueUnavailableError
-from embedpipe.ports import Blobs, Outgoing, Received
+from embedpipe.ports import Blobs, Depths, Outgoing, Received
 
 _POLL_S = 0.05
 
@@ -143,6 +143,13 @@ class MemoryQueue:
         with self._changed:
             self._check()
             return len(self._messages)
+
+    def depths(self) -> Depths:
+        """Count messages by what becomes of them."""
+        with self._changed:
+            self._check()
+            visible, in_flight = self.depth, self.in_flight
+            return Depths(visible, in_flight, len(self._messages) - visible - in_flight)
 
     @property
     def depth(self) -> int:
