@@ -92,7 +92,9 @@ class Backend:
 
     `maintenance` is the same database in the role that sweeps; `rows` gives all rows of a table;
     `expire_claims` lets the claims of all outbox rows run out; `same_moment` gives all jobs one
-    time of creation; `hold` skips a job for so many seconds without cancelling it.
+    time of creation; `hold` skips a job for so many seconds without cancelling it;
+    `age_ends` lets so many seconds pass since jobs ended, documents were deleted, operators acted
+    and maintenance ran.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Backend:
     age_breakers: Callable[[float], None]
     age_heartbeats: Callable[[float], None]
     hold: Callable[[JobRef, float], None]
+    age_ends: Callable[[float], None]
 
 
 class _Clock:
@@ -155,13 +158,14 @@ def _memory_backend() -> Backend:
         move_on,
         move_on,
         hold,
+        move_on,
     )
 
 
 def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
     import psycopg
 
-    from tests.postgres import read_table
+    from tests.postgres import age_ends, read_table
 
     owner: str = request.getfixturevalue("owner_conninfo")
     maintenance: PostgresDatabase = request.getfixturevalue("maintenance_database")
@@ -217,6 +221,7 @@ def _postgres_backend(request: pytest.FixtureRequest) -> Backend:
         age_breakers,
         age_heartbeats,
         hold,
+        lambda seconds: age_ends(owner, seconds),
     )
 
 

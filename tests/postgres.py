@@ -65,6 +65,7 @@ class PostgresServer:
             connection.execute("DELETE FROM audit_log")
             connection.execute("DELETE FROM circuit_breakers")
             connection.execute("DELETE FROM worker_heartbeats")
+            connection.execute("DELETE FROM maintenance_cursors")
             connection.execute(
                 "UPDATE stage_controls SET state = 'running', changed_by = '', note = ''"
             )
@@ -96,6 +97,26 @@ class PostgresServer:
         """Stop the server and remove its files."""
         self._server.cleanup()
         shutil.rmtree(self._data, ignore_errors=True)
+
+
+def age_ends(conninfo: str, seconds: float) -> None:
+    """Let time pass since jobs ended, documents were deleted, and whatever else grows old."""
+    ends = {
+        "jobs": "finished_at",
+        "documents": "deleted_at",
+        "audit_log": "at",
+        "worker_heartbeats": "beat_at",
+        "redrives": "updated_at",
+        "maintenance_cursors": "updated_at",
+    }
+    with psycopg.connect(conninfo) as connection:
+        for table, column in ends.items():
+            connection.execute(
+                sql.SQL("UPDATE {} SET {column} = {column} - make_interval(secs => %s)").format(
+                    sql.Identifier(table), column=sql.Identifier(column)
+                ),
+                [seconds],
+            )
 
 
 def read_table(conninfo: str, table: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from embedpipe.adapters import claim_check
@@ -39,6 +40,20 @@ def test_what_is_gone_is_lost(blobs: Blobs) -> None:
 def test_another_bucket_is_out_of_reach(blobs: Blobs) -> None:
     with pytest.raises(ContentLostError):
         blobs.get("s3://another-bucket/key")
+
+
+def test_objects_are_listed_by_key_a_page_at_a_time(blobs: Blobs) -> None:
+    before = datetime.now(UTC) - timedelta(minutes=5)
+    uris = [blobs.put(f"listed/{number}", b"data") for number in (3, 1, 2)]
+    blobs.put("other/0", b"data")
+
+    first = blobs.list("listed/", limit=2)
+    rest = blobs.list("listed/", after=first[-1].key, limit=2)
+
+    assert [blob.key for blob in (*first, *rest)] == ["listed/1", "listed/2", "listed/3"]
+    assert {blob.uri for blob in (*first, *rest)} == set(uris)
+    assert all(blob.changed_at > before for blob in (*first, *rest))
+    assert blobs.list("listed/", after="listed/3") == blobs.list("none/") == []
 
 
 def test_a_claim_check_gives_the_body_back(blobs: Blobs) -> None:

@@ -39,21 +39,23 @@ def remove_orphans(
     BlobsUnavailableError, StoreUnavailableError
         The rest is left to the next run.
     """
-    after = housekeeping.begin(_NAME, interval_s)
-    removed = 0
-    while after is not None and has_time():
+    begun = housekeeping.begin(_NAME, interval_s)
+    if begun is None:
+        return 0
+    # No key is as short as the prefix: all come after it. An empty cursor would mean the end.
+    after, removed, is_last = begun or DOCUMENTS_PREFIX, 0, False
+    while not is_last and has_time():
         listed = blobs.list(DOCUMENTS_PREFIX, after=after, limit=page)
         before = now() - timedelta(seconds=grace_s)
         unnamed = housekeeping.unnamed([blob.uri for blob in listed if blob.changed_at < before])
+        is_last = len(listed) < page
         for blob in listed:
             if not has_time():
-                housekeeping.save(_NAME, after)
-                return removed
+                is_last = False
+                break
             if blob.uri in unnamed:
                 blobs.delete(blob.uri)
                 removed += 1
             after = blob.key
-        is_last = len(listed) < page
         housekeeping.save(_NAME, "" if is_last else after)
-        after = None if is_last else after
     return removed

@@ -9,6 +9,7 @@ from embedpipe.adapters.memory.audit import write_down
 from embedpipe.adapters.memory.database_rows import DocumentRow, JobRow
 from embedpipe.adapters.memory.database_state import State
 from embedpipe.domain.audit import Act
+from embedpipe.ports.heartbeats import KEPT_S
 from embedpipe.ports.housekeeping import Compacted, OldRecords, Removed
 
 VersionKey = tuple[str, str, str, int]
@@ -93,7 +94,7 @@ class MemoryHousekeeping:
             return [(tenant_id, job_id) for _, tenant_id, job_id in sorted(found)[:limit]]
 
     def _is_old(self, row: JobRow, days: float) -> bool:
-        if row.finished_at is None or not row.status.is_terminal:
+        if row.finished_at is None or self._state.is_skipped(row):
             return False
         return row.finished_at < self._state.now() - timedelta(days=days)
 
@@ -153,4 +154,9 @@ class MemoryHousekeeping:
             before = self._state.now() - timedelta(days=audit_days)
             old = [entry for entry in self._state.audit[:limit] if entry.at < before]
             self._state.audit[:] = [entry for entry in self._state.audit if entry not in old]
-            return OldRecords(audit=len(old))
+            silent = self._state.now() - timedelta(seconds=KEPT_S)
+            beats = self._state.worker_heartbeats
+            dead = [name for name, beat in beats.items() if beat.last_beat < silent]
+            for name in dead:
+                del beats[name]
+            return OldRecords(audit=len(old), heartbeats=len(dead))

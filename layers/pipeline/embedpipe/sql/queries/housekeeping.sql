@@ -159,9 +159,9 @@ WHERE (a.tenant_id, a.audit_id) = (o.tenant_id, o.audit_id)
   AND o.at < now() - make_interval(secs => %(audit_days)s * 86400)
 
 -- remove_heartbeats --
--- Workers that have said nothing for a day are gone.
+-- Workers that have said nothing for long are gone; others that beat remove them, too.
 DELETE FROM worker_heartbeats
-WHERE beat_at < now() - interval '1 day'
+WHERE beat_at < now() - make_interval(secs => %(kept_s)s)
 
 -- remove_redrives --
 -- Redrives that ended long ago.
