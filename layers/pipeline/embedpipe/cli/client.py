@@ -80,11 +80,20 @@ class Api:
         json: Any = None,
         params: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
+        accepted: tuple[int, ...] = (),
+        patience_s: float | None = None,
     ) -> Any:
         """Send a request and give the JSON of its answer.
 
         A request that may be repeated, by its method or its Idempotency-Key, is sent again when the
         connection broke.
+
+        Parameters
+        ----------
+        accepted
+            Statuses whose answer is wanted although they are no success.
+        patience_s
+            How long a busy API is waited for, other than by default.
 
         Raises
         ------
@@ -95,16 +104,17 @@ class Api:
         """
         repeatable = method == "GET" or "Idempotency-Key" in (headers or {})
         waited_s = 0.0
+        patience_s = self._patience_s if patience_s is None else patience_s
         while True:
             request = self._client.build_request(
                 method, path, json=json, params=params, headers=headers
             )
             answer = self._send(request, attempts=4 if repeatable else 1)
-            if answer.is_success:
+            if answer.is_success or answer.status_code in accepted:
                 return answer.json() if answer.content else None
-            if answer.status_code not in _BUSY or waited_s >= self._patience_s:
+            if answer.status_code not in _BUSY or waited_s >= patience_s:
                 raise error_of(answer)
-            pause_s = min(_retry_after_s(answer), self._patience_s)
+            pause_s = min(_retry_after_s(answer), patience_s)
             waited_s += pause_s
             self._sleep(pause_s)
 

@@ -14,6 +14,7 @@ from embedpipe.cli.client import ApiError, UnreachableError
 from embedpipe.cli.doctor import doctor_command
 from embedpipe.cli.ingest import ingest_command
 from embedpipe.cli.jobs import jobs_command
+from embedpipe.cli.operations import verbs
 from embedpipe.cli.search import search_command
 from embedpipe.cli.up import up_command
 from embedpipe.errors import PipelineError
@@ -31,6 +32,7 @@ app.command("ingest")(ingest_command)
 app.command("search")(search_command)
 app.command("jobs")(jobs_command)
 app.command("doctor")(doctor_command)
+verbs.mount(app)
 
 #: Groups of verbs; each module has a typer application named `app`.
 GROUPS = ("db", "models", "openapi", "tenants")

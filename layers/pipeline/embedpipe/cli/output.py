@@ -19,7 +19,7 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 FILE_WIDTH = 200
-UNFOLDED = frozenset({"job", "status"})
+UNFOLDED = frozenset({"job", "status", "entry", "stage", "state", "worker"})
 
 
 def console() -> Console:

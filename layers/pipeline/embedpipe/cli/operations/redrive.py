@@ -1,0 +1,85 @@
+"""`embedpipe redrive`: put everything in a dead-letter queue back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from embedpipe.cli import output
+from embedpipe.cli.client import Api
+from embedpipe.cli.operations import calls, words
+from embedpipe.cli.operations.letters import DLQ
+from embedpipe.cli.operations.options import Confirm, DryRun, Note, Pace, Stage, given
+from embedpipe.cli.operations.repeating import Step, until_done
+from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url
+
+REDRIVE = f"{DLQ}/redrive"
+#: How long a redrive that the queue service does by itself is left alone between two looks.
+LOOK_S = 1.0
+
+
+def redrive_command(
+    stage: Annotated[Stage, typer.Argument(help="The stage.")],
+    note: Note = None,
+    max_per_second: Pace = None,
+    status: Annotated[bool, typer.Option("--status", help="Only say how far one is.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Stop one.")] = False,
+    confirm: Confirm = False,
+    dry_run: DryRun = False,
+    url: Url = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Put everything in a dead-letter queue back.
+
+    It is approved first, and goes back byte for byte. Failed jobs start again. What is ignored
+    stays. Interrupted, it has lost nothing: asking again continues.
+    """
+    with calls.connect(url, data_dir) as api:
+        name = stage.today
+        if status:
+            found = api.call("GET", REDRIVE, params={"stage": name})
+        elif cancel:
+            found = api.call("POST", f"{REDRIVE}/cancel", json={"stage": name})
+        else:
+            asked = {"stage": name, **given(max_per_second=max_per_second)}
+            found = api.call(
+                "POST", REDRIVE, json={**asked, "dry_run": True, "operator_note": note or ""}
+            )
+            if not dry_run:
+                to_move = found["to_move"]
+                calls.be_sure(f"Put {to_move:,} dead letters of {name} back?", confirm)
+                asked["operator_note"] = note or "redrive by the command line"
+                found = _move(api, asked, to_move, as_json)
+    _tell(found, dry_run, as_json)
+
+
+def _move(api: Api, asked: dict[str, Any], total: int, is_quiet: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def step() -> Step:
+        before = found.get("moved", 0)
+        found.update(api.call("POST", REDRIVE, json=asked))
+        wait_s = LOOK_S if found["native"] else 0.0
+        is_over = found["status"] != "running"
+        return Step(found["moved"] - before, found["remaining"], wait_s, is_over)
+
+    until_done(step, verb="moved", total=total, is_quiet=is_quiet)
+    return found
+
+
+def _tell(found: dict[str, Any], dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        output.emit_json(found)
+    elif dry_run:
+        typer.echo(f"{found['to_move']:,} dead letters of {found['stage']} would be put back")
+    else:
+        how = "by the queue service" if found["native"] else "by embedpipe"
+        reason = f" ({words.text(found['reason'])})" if found["reason"] else ""
+        typer.echo(
+            f"{found['stage']}: {found['status']}{reason}; {found['moved']:,} moved {how}, "
+            f"{found['remaining']:,} remain"
+        )
+    if found["status"] == "failed":
+        raise typer.Exit(output.EXIT_FAILED)
