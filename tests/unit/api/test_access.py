@@ -43,12 +43,16 @@ OTHERS: dict[tuple[str, str], str | None] = {
     ("POST", "/embeddings/models/warmup"): None,
     ("GET", "/embeddings/circuit-breakers"): None,
     ("POST", "/embeddings/circuit-breakers/{provider}/reset"): None,
+    ("GET", "/embeddings/stage/control"): None,
+    ("POST", "/embeddings/stage/control"): None,
 }
 
 ADMINS = {
     ("POST", "/embeddings/models/warmup"),
     ("GET", "/embeddings/circuit-breakers"),
     ("POST", "/embeddings/circuit-breakers/{provider}/reset"),
+    ("GET", "/embeddings/stage/control"),
+    ("POST", "/embeddings/stage/control"),
 }
 
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
@@ -59,6 +63,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/embeddings"): {"input": "x", "model": "fake"},
     ("POST", "/embeddings/batch"): {"inputs": ["x"], "model": "fake"},
     ("POST", "/embeddings/models/warmup"): {"provider": "onnx", "model_id": "fake"},
+    ("POST", "/embeddings/stage/control"): {"stage": "embed", "action": "resume"},
 }
 
 ROUTES = [(operation.method, operation.path) for operation in OPERATIONS]
