@@ -245,6 +245,42 @@ def test_an_outage_spends_no_attempt(bench: Bench, now: list[float]) -> None:
     assert bench.status(1) is JobStatus.QUEUED
 
 
+def test_a_database_that_is_away_is_waited_for_once_and_not_by_every_record(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, now: list[float]
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(bench.database.jobs, "check", away)
+    bench.faults = {n: StoreUnavailableError() for n in (1, 2, 3)}
+    tried: list[ChunkRequested] = []
+
+    def handle(message: ChunkRequested) -> None:
+        tried.append(message)
+        bench.work(message)
+
+    monkeypatch.setattr(bench.consume, "_handle", handle)
+
+    failed = bench.run(*(a_message(n).encode() for n in (1, 2, 3)))
+
+    assert len(failed) == 3
+    assert len(tried) == 1
+    assert bench.queue.receive(wait_s=0) == []
+    now[0] += POLICY.base_s
+    assert len(bench.queue.receive(wait_s=0)) == 3
+
+
+def test_a_record_that_waits_for_a_lock_does_not_keep_the_others_from_being_done(
+    bench: Bench,
+) -> None:
+    bench.faults[1] = StoreUnavailableError()
+
+    failed = bench.run(a_message(1).encode(), a_message(2).encode())
+
+    assert len(failed) == 1
+    assert bench.done == [2]
+
+
 def test_an_outage_of_an_hour_does_not_spend_the_receives_of_a_queue() -> None:
     shortest = [POLICY.outage_delay_s(n, uniform=lambda low, _: low) for n in range(1, 10)]
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from embedpipe import telemetry
 from embedpipe.adapters import claim_check, sqs_wire
+from embedpipe.consumer_services import Services
 from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
-from embedpipe.errors import PipelineError, error_code
+from embedpipe.errors import PipelineError, StoreUnavailableError, error_code
 from embedpipe.messages import Message, decode
 from embedpipe.messages import named_job as named_job
 from embedpipe.ports import (
     Blobs,
     CrashKey,
     CrashLedger,
-    Database,
     Inbox,
     Jobs,
     Outbox,
@@ -46,35 +46,6 @@ class _PanicError(Exception):
 
     The stack goes on standing on the panic; the text does not come along.
     """
-
-
-class Services(Protocol):
-    """What every consumer's entry point is wired with."""
-
-    @property
-    def database(self) -> Database:
-        """The database."""
-        ...
-
-    @property
-    def inbox(self) -> Inbox:
-        """The queue that it reads."""
-        ...
-
-    @property
-    def blobs(self) -> Blobs:
-        """Large payloads."""
-        ...
-
-    @property
-    def controls(self) -> ControlReader | None:
-        """What operators let the stage do."""
-        ...
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """How failures are retried."""
-        ...
 
 
 class Consumer(Generic[M]):
@@ -119,6 +90,7 @@ class Consumer(Generic[M]):
         self._ledger = ledger
         self._begun = 0
         self._done: list[Received] = []
+        self._is_database_away = False
         self._model = model
         self._handle = handle
         self._inbox = inbox
@@ -158,7 +130,7 @@ class Consumer(Generic[M]):
             self._logger.info("stage is paused, messages are handed back", messages=len(records))
             ids = hand_back(list(map(sqs_wire.of_record, records)), self._inbox, self._policy)
             return {"batchItemFailures": [{"itemIdentifier": one} for one in ids]}
-        self._begun, self._done = 0, []
+        self._begun, self._done, self._is_database_away = 0, [], False
         records = sorted(records, key=lambda record: sqs_wire.of_record(record).is_suspect)
         processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
         if records:  # Powertools refuses an empty event.
@@ -170,8 +142,11 @@ class Consumer(Generic[M]):
         received = sqs_wire.of_record(record.raw_event)
         started = time.perf_counter()
         with self._logger.append_context_keys(message_id=received.message_id):
+            if self._is_database_away:
+                wait_s = self._policy.outage_delay_s(received.receive_count)
+                self._hand_back(received, "the database is away", wait_s)
             if self._begun and not self._has_time():
-                self._hand_back(received)
+                self._hand_back(received, "no time left for the message")
             if received.is_suspect:
                 self._remove_done()
             self._begun += 1
@@ -180,10 +155,10 @@ class Consumer(Generic[M]):
             finally:
                 self._telemetry.duration(telemetry.STAGE_LATENCY, time.perf_counter() - started)
 
-    def _hand_back(self, received: Received) -> NoReturn:
-        self._logger.info("no time left for the message")
+    def _hand_back(self, received: Received, reason: str, delay_s: float = 0) -> NoReturn:
+        self._logger.info(reason)
         try:
-            self._inbox.retry(received, 0)
+            self._inbox.retry(received, delay_s)
         except PipelineError as error:
             # It comes back when its visibility timeout is over.
             self._logger.warning(
@@ -225,6 +200,7 @@ class Consumer(Generic[M]):
 
     def _failed(self, received: Received, message: M | None, error: Exception) -> None:
         self._telemetry.count(telemetry.MESSAGES_FAILED)
+        self._is_database_away = isinstance(error, StoreUnavailableError) and not self._answers()
         ref = message.ref if message else named_job(received.body)
         keys = {**(_keys(message) if message else _ref_keys(ref)), "error_code": error_code(error)}
         if not isinstance(error, PipelineError):
@@ -248,6 +224,14 @@ class Consumer(Generic[M]):
             raise NotDoneError from None
         self._telemetry.count(telemetry.MESSAGES_REJECTED)
         self._logger.error("message rejected", **keys)
+
+    def _answers(self) -> bool:
+        """Ask the database once whether it is away, so that not every record waits for it."""
+        try:
+            self._jobs.check()
+        except StoreUnavailableError:
+            return False
+        return True
 
 
 def relay_or_leave(

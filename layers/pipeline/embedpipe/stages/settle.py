@@ -58,11 +58,14 @@ def settle_failure(
         about["attempt"] = str(attempts)
         if not policy.is_exhausted(attempts):
             delay_s = policy.delay_s(
-                max(attempts, received.receive_count),
+                attempts or received.receive_count,
                 retry_after_s=getattr(error, "retry_after_s", None),
             )
             inbox.retry(received, delay_s)
             return Settled.RETRIED
+    if ref is not None:
+        # A copy goes to the DLQ before the job is failed: not while the database is away.
+        jobs.check()
     inbox.copy_to_dlq(received, error, about)
     if ref is not None:
         jobs.fail(ref, _job_error(error))

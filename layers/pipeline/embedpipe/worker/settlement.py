@@ -126,7 +126,7 @@ class Settlement:
             self._forget(held)
             return
         if held.ref is not None:
-            # A copy goes to the DLQ before the job is failed: not while the database is away.
+            # Asked once, and not by each failure for its time-out.
             self._jobs.check()
         settled = settle_failure(
             live[0].received,
