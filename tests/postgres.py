@@ -64,6 +64,8 @@ class PostgresServer:
             connection.execute("DELETE FROM tenants")
             connection.execute("DELETE FROM audit_log")
             connection.execute("DELETE FROM circuit_breakers")
+            for table in ("dlq_entries", "requeue_buckets", "redrives"):
+                connection.execute(f"DELETE FROM {table}".encode())
             connection.execute("DELETE FROM worker_heartbeats")
             connection.execute("DELETE FROM maintenance_cursors")
             connection.execute(

@@ -85,6 +85,23 @@ def decode_chunk_cursor(cursor: str) -> int:
     return _number(decode_cursor("chunks", cursor, 1)[0], digits=9)
 
 
+def encode_dlq_cursor(arrived_at: datetime, stage: str, entry_id: str) -> str:
+    """Give the cursor after a dead letter, in the order newest first."""
+    return encode_cursor("dlq", [arrived_at.isoformat(), stage, entry_id])
+
+
+def decode_dlq_cursor(cursor: str) -> tuple[datetime, str, str]:
+    """Read a cursor of `encode_dlq_cursor`. Raises InvalidInputError (INVALID_CURSOR)."""
+    arrived_at, stage, entry_id = decode_cursor("dlq", cursor, 3)
+    try:
+        moment = datetime.fromisoformat(arrived_at)
+    except ValueError:
+        raise _invalid() from None
+    if moment.tzinfo is None:
+        raise _invalid()
+    return moment, stage, entry_id
+
+
 def _number(text: str, *, digits: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise _invalid()

@@ -166,7 +166,8 @@ class NewJob:
 class Source:
     """What the chunk stage needs to know about a document version.
 
-    `content` or `content_uri` is set, never both. `priority` is the job's.
+    `content` or `content_uri` is set, never both. `priority` is the job's, and so is `epoch`, in
+    which the work goes on: the message's own, unless it was put back from the DLQ.
     """
 
     content: str | None
@@ -178,3 +179,4 @@ class Source:
     fingerprint: str
     traceparent: str | None
     priority: int = 50
+    epoch: int | None = None

@@ -11,12 +11,15 @@ from embedpipe.ports.audits import Audits
 from embedpipe.ports.breakers import Breakers
 from embedpipe.ports.controls import Controls
 from embedpipe.ports.crash_ledger import CrashLedger
+from embedpipe.ports.dlq_entries import DlqEntries
 from embedpipe.ports.heartbeats import Heartbeats
 from embedpipe.ports.housekeeping import Housekeeping
 from embedpipe.ports.jobs import Jobs, OutboxRows
 from embedpipe.ports.models import ModelInfo
 from embedpipe.ports.overview import Overview
 from embedpipe.ports.paging import Page
+from embedpipe.ports.redrives import Redrives
+from embedpipe.ports.requeues import Requeues
 from embedpipe.ports.rescues import Rescues
 from embedpipe.ports.skips import Skips
 
@@ -251,6 +254,21 @@ class Database(Protocol):
     @property
     def api_keys(self) -> ApiKeys:
         """API keys."""
+        ...
+
+    @property
+    def dlq_entries(self) -> DlqEntries:
+        """The mirror of the dead-letter queues."""
+        ...
+
+    @property
+    def requeues(self) -> Requeues:
+        """Dead letters that go back."""
+        ...
+
+    @property
+    def redrives(self) -> Redrives:
+        """Dead-letter queues that go back as a whole."""
         ...
 
     @property

@@ -82,6 +82,7 @@ def chunk(
     source = jobs.begin_chunking(message.ref)
     if source is None:
         return []
+    message = message.model_copy(update={"epoch": source.epoch or message.epoch})
     model, tokenizer = _model(source, models)
     pieces = _pieces(source, _content(source, blobs), model, tokenizer)
     most_bytes = min(max_message_bytes, _MOST_BODY_BYTES)

@@ -20,9 +20,12 @@ from embedpipe.adapters.memory.database_rescues import MemoryRescues
 from embedpipe.adapters.memory.database_rows import KeyRow
 from embedpipe.adapters.memory.database_search import MemoryVectors
 from embedpipe.adapters.memory.database_state import State, utc_now
+from embedpipe.adapters.memory.dlq_entries import MemoryDlqEntries
 from embedpipe.adapters.memory.heartbeats import MemoryHeartbeats
 from embedpipe.adapters.memory.housekeeping import MemoryHousekeeping
 from embedpipe.adapters.memory.overview import MemoryOverview
+from embedpipe.adapters.memory.redrives import MemoryRedrives
+from embedpipe.adapters.memory.requeues import MemoryRequeues
 from embedpipe.adapters.memory.skips import MemorySkips
 from embedpipe.domain.breakers import BreakerRules
 from embedpipe.errors import NotFoundError
@@ -78,6 +81,9 @@ class MemoryDatabase:
         self.vectors = MemoryVectors(self._state)
         self.api_keys = MemoryApiKeys(self._state)
         self.rescues = MemoryRescues(self._state)
+        self.dlq_entries = MemoryDlqEntries(self._state)
+        self.requeues = MemoryRequeues(self._state)
+        self.redrives = MemoryRedrives(self._state)
         self.breakers = MemoryBreakers(self._state, breaker_rules)
         self.crash_ledger = MemoryCrashLedger(self._state)
         self.audits = MemoryAudits(self._state)

@@ -86,7 +86,7 @@ class MemoryJobs:
     def begin_chunking(self, ref: JobRef) -> Source | None:
         """See `ports.Jobs.begin_chunking`."""
         with self._state.lock:
-            row = self._state.fenced(ref, *_UNCHUNKED)
+            row = self._state.fenced(self._state.chunked_for(ref), *_UNCHUNKED)
             if row is None:
                 return None
             row.move_to(JobStatus.CHUNKING)
@@ -106,6 +106,7 @@ class MemoryJobs:
                 fingerprint=model.fingerprint,
                 traceparent=row.traceparent,
                 priority=row.priority,
+                epoch=row.epoch,
             )
 
     def finish_chunking(
@@ -182,7 +183,7 @@ class MemoryJobs:
     def fail(self, ref: JobRef, error: JobError) -> bool:
         """See `ports.Jobs.fail`."""
         with self._state.lock:
-            row = self._state.fenced(ref, *_UNCHUNKED, *_CHUNKED)
+            row = self._state.fenced(self._state.chunked_for(ref), *_UNCHUNKED, *_CHUNKED)
             if row is None:
                 return False
             self._state.finish(row, JobStatus.FAILED, error)
@@ -193,7 +194,7 @@ class MemoryJobs:
         with self._state.lock:
             found: JobRow | BatchRow | None
             if batch_no is None:
-                found = self._state.fenced(ref, *_UNCHUNKED)
+                found = self._state.fenced(self._state.chunked_for(ref), *_UNCHUNKED)
             else:
                 pair = self._pending(BatchRef(ref, batch_no))
                 found = pair[1] if pair else None

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from embedpipe.adapters.memory.audit import write_down
 from embedpipe.adapters.memory.database_rows import JobRow
 from embedpipe.adapters.memory.database_state import State
+from embedpipe.domain.audit import Act
 from embedpipe.domain.jobs import JobRef, JobStatus
 from embedpipe.ports import OutboxRow, Stalled
 
@@ -34,7 +36,7 @@ class MemoryRescues:
                 if row.status in statuses
                 and not row.status.is_terminal
                 and self._is_idle(row, idle_s)
-                and (is_queue_empty or was_overtaken(self._state, row))
+                and (is_queue_empty or was_overtaken(self._state, row, _horizon_s(row, idle_s)))
             ]
             found.sort(key=lambda row: row.touched_at)
             return [
@@ -42,7 +44,9 @@ class MemoryRescues:
                 for row in found[:limit]
             ]
 
-    def restart(self, job: Stalled, outbox: Callable[[JobRef], OutboxRow]) -> OutboxRow | None:
+    def restart(
+        self, job: Stalled, outbox: Callable[[JobRef], OutboxRow], act: Act | None = None
+    ) -> OutboxRow | None:
         """See `ports.Rescues.restart`."""
         with self._state.lock:
             row = self._state.jobs.get((job.ref.tenant_id, job.ref.job_id))
@@ -53,16 +57,20 @@ class MemoryRescues:
             self._state.remove_version(row.tenant_id, row.collection, row.document_id, row.version)
             for batch in self._state.batches_of(row):
                 del self._state.batches[batch.tenant_id, batch.job_id, batch.epoch, batch.batch_no]
-            row.status, row.epoch, row.rescues = JobStatus.QUEUED, row.epoch + 1, row.rescues + 1
+            row.status, row.epoch = JobStatus.QUEUED, row.epoch + 1
+            row.rescues = row.rescues + 1 if act is None else 0
+            row.requeued_from = None
             row.chunks_total = row.tokens_total = row.cost_usd = None
             row.chunking_at = row.embedding_at = row.storing_at = None
             row.touched_at = self._state.now()
             message = outbox(replace(job.ref, epoch=row.epoch))
             self._state.add_outbox([message])
+            if act is not None:
+                write_down(self._state, act, f"restarted in epoch {row.epoch}")
             return message
 
     def _is_idle(self, row: JobRow, idle_s: float) -> bool:
-        horizon = timedelta(seconds=idle_s * 2 ** min(row.rescues, 16))
+        horizon = timedelta(seconds=_horizon_s(row, idle_s))
         if row.touched_at >= self._state.now() - horizon or self._state.is_skipped(row):
             return False
         return not any(
@@ -71,12 +79,17 @@ class MemoryRescues:
         )
 
 
-def was_overtaken(state: State, row: JobRow) -> bool:
-    """Say whether a job that was admitted after the last move of another is done before it."""
+def _horizon_s(row: JobRow, idle_s: float) -> float:
+    return float(idle_s * 2 ** min(row.rescues, 16))
+
+
+def was_overtaken(state: State, row: JobRow, by_s: float) -> bool:
+    """Say whether a job that was admitted so long after another's last move is done before it."""
+    after = row.touched_at + timedelta(seconds=by_s)
     return any(
         (other.tenant_id, other.collection) == (row.tenant_id, row.collection)
         and other.priority <= row.priority
-        and other.created_at > row.touched_at
+        and other.created_at > after
         and other.status is JobStatus.SUCCEEDED
         for other in state.jobs.values()
     )

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from embedpipe.domain.dead_letters import EntryState
 from embedpipe.domain.jobs import Chunking, JobError, JobStatus, may_follow
+from embedpipe.ports.dlq_entries import NewEntry
+from embedpipe.ports.redrives import Redrive
 
 
 @dataclass
@@ -74,6 +77,7 @@ class JobRow:
     storing_at: datetime | None = None
     finished_at: datetime | None = None
     rescues: int = 0
+    requeued_from: int | None = None
     touched_at: datetime = field(init=False)
 
     def __post_init__(self) -> None:
@@ -165,3 +169,26 @@ class CrashRow:
     stage: str
     batch_no: int | None
     deaths: int
+
+
+@dataclass
+class DlqRow:
+    """A row of `dlq_entries`: as it was first seen, and what became of it."""
+
+    entry: NewEntry
+    receive_count: int
+    arrived_at: datetime
+    seen_at: datetime
+    changed_at: datetime
+    state: EntryState = EntryState.QUARANTINED
+    note: str = ""
+    changed_by: str = ""
+
+
+@dataclass
+class RedriveRow:
+    """A row of `redrives`."""
+
+    redrive: Redrive
+    lease_owner: str | None = None
+    lease_until: datetime | None = None

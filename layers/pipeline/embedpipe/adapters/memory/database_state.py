@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import RLock
 
@@ -10,11 +11,13 @@ from embedpipe.adapters.memory.database_rows import (
     BatchRow,
     ChunkRow,
     CrashRow,
+    DlqRow,
     DocumentRow,
     EmbeddingRow,
     JobRow,
     KeyRow,
     OutboxEntry,
+    RedriveRow,
     VersionRow,
 )
 from embedpipe.domain.audit import AuditEntry
@@ -58,6 +61,9 @@ class State:
         self.job_skips: dict[tuple[str, str], Skip] = {}
         self.stage_controls = {name: Control(name, changed_at=clock()) for name in CONTROLLED}
         self.worker_heartbeats: dict[str, WorkerBeat] = {}
+        self.dlq_entries: dict[tuple[str, str], DlqRow] = {}
+        self.requeue_buckets: dict[str, tuple[float, datetime]] = {}
+        self.redrives: dict[str, RedriveRow] = {}
         self.cursors: dict[str, tuple[str, datetime]] = {}
 
     @property
@@ -86,6 +92,14 @@ class State:
             self.finish(row, JobStatus.CANCELLED, SKIPPED)
             return None
         return row
+
+    def chunked_for(self, ref: JobRef) -> JobRef:
+        """Give what a chunk message works for: a requeue put it back for the epoch it opened."""
+        row = self.jobs.get((ref.tenant_id, ref.job_id))
+        if row is None or row.requeued_from != ref.epoch:
+            return ref
+        is_open = row.status in (JobStatus.QUEUED, JobStatus.CHUNKING)
+        return replace(ref, epoch=row.epoch) if is_open else ref
 
     def is_skipped(self, row: JobRow) -> bool:
         """Say whether an active skip holds a job."""

@@ -34,6 +34,7 @@ def begin_chunking(connection: Connection, ref: JobRef) -> Source | None:
         fingerprint=row["fingerprint"],
         traceparent=row["traceparent"],
         priority=row["priority"],
+        epoch=row["epoch"],
     )
 
 

@@ -8,12 +8,15 @@ from embedpipe.adapters.postgres.breakers import PostgresBreakers
 from embedpipe.adapters.postgres.collections import PostgresCollections
 from embedpipe.adapters.postgres.controls import PostgresControls
 from embedpipe.adapters.postgres.crash_ledger import PostgresCrashLedger
+from embedpipe.adapters.postgres.dlq_entries import PostgresDlqEntries
 from embedpipe.adapters.postgres.documents import PostgresDocuments
 from embedpipe.adapters.postgres.heartbeats import PostgresHeartbeats
 from embedpipe.adapters.postgres.housekeeping import PostgresHousekeeping
 from embedpipe.adapters.postgres.jobs import PostgresJobs
 from embedpipe.adapters.postgres.outbox import PostgresOutboxRows
 from embedpipe.adapters.postgres.overview import PostgresOverview
+from embedpipe.adapters.postgres.redrives import PostgresRedrives
+from embedpipe.adapters.postgres.requeues import PostgresRequeues
 from embedpipe.adapters.postgres.rescues import PostgresRescues
 from embedpipe.adapters.postgres.sessions import Conninfo, Sessions
 from embedpipe.adapters.postgres.skips import PostgresSkips
@@ -57,6 +60,9 @@ class PostgresDatabase:
         self.vectors = PostgresVectors(self._sessions, ef_search=ef_search)
         self.api_keys = PostgresApiKeys(self._sessions)
         self.rescues = PostgresRescues(self._sessions)
+        self.dlq_entries = PostgresDlqEntries(self._sessions)
+        self.requeues = PostgresRequeues(self._sessions)
+        self.redrives = PostgresRedrives(self._sessions)
         self.breakers = PostgresBreakers(self._sessions, breaker_rules)
         self.crash_ledger = PostgresCrashLedger(self._sessions)
         self.audits = PostgresAudits(self._sessions)

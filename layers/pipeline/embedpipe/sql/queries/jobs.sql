@@ -64,7 +64,9 @@ WITH stopped AS (
       AND document_id = %(document_id)s
       AND status IN ('queued', 'chunking', 'embedding', 'storing')
       AND (%(job_id)s::uuid IS NULL OR job_id = %(job_id)s)
-      AND (%(epoch)s::integer IS NULL OR epoch = %(epoch)s)
+      AND (%(epoch)s::integer IS NULL
+           OR epoch = %(epoch)s
+           OR (requeued_from = %(epoch)s AND status IN ('queued', 'chunking')))
       AND (%(version)s::integer IS NULL OR version = %(version)s)
     RETURNING tenant_id, job_id, collection, document_id, version
 ),
@@ -127,7 +129,8 @@ ORDER BY j.created_at DESC, j.job_id DESC
 LIMIT %(limit)s
 
 -- begin_chunking --
--- Mark a job and give its source, if the fence lets it.
+-- Mark a job and give its source, if the fence lets it. The message that a requeue put back works
+-- for the epoch that the requeue opened.
 UPDATE jobs j
 SET status = 'chunking',
     chunking_at = coalesce(j.chunking_at, now()),
@@ -136,7 +139,7 @@ FROM document_versions v
 JOIN collections c USING (tenant_id, collection)
 WHERE j.tenant_id = %(tenant_id)s
   AND j.job_id = %(job_id)s
-  AND j.epoch = %(epoch)s
+  AND (j.epoch = %(epoch)s OR j.requeued_from = %(epoch)s)
   AND (j.collection, j.document_id, j.version)
     = (%(collection)s, %(document_id)s, %(version)s)
   AND j.status IN ('queued', 'chunking')
@@ -148,7 +151,8 @@ WHERE j.tenant_id = %(tenant_id)s
       WHERE (s.tenant_id, s.job_id) = (j.tenant_id, j.job_id)
         AND s.expires_at > now())
 RETURNING v.content, v.content_uri, v.content_sha256, v.content_type, v.chunk_size,
-    v.chunk_overlap, v.chunk_unit, c.model_id, c.fingerprint, j.traceparent, j.priority
+    v.chunk_overlap, v.chunk_unit, c.model_id, c.fingerprint, j.traceparent, j.priority,
+    j.epoch
 
 -- finish_chunking --
 -- Mark a job as chunked, if the fence lets it.
@@ -189,7 +193,7 @@ SET attempts = attempts + 1,
     touched_at = now()
 WHERE tenant_id = %(tenant_id)s
   AND job_id = %(job_id)s
-  AND epoch = %(epoch)s
+  AND (epoch = %(epoch)s OR requeued_from = %(epoch)s)
   AND (collection, document_id, version) = (%(collection)s, %(document_id)s, %(version)s)
   AND status IN ('queued', 'chunking')
 RETURNING attempts

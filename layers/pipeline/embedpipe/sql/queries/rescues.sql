@@ -1,7 +1,7 @@
 -- stalled --
 -- Jobs that did not move for long, oldest first. Late is not lost: where their queue holds anything,
--- a job counts as lost only if another one is done that was admitted after its last move, to the
--- same collection and so the same model, and was no more urgent.
+-- a job counts as lost only if another one is done that was admitted that long after its last move,
+-- to the same collection and so the same model, and was no more urgent.
 -- Keys in the outbox are `job` or `job/...`, in C collation: a range of its primary key.
 SELECT j.tenant_id, j.job_id, j.epoch, j.collection, j.document_id, j.version, j.rescues,
     j.touched_at, j.traceparent
@@ -27,6 +27,7 @@ WHERE j.status = ANY (%(statuses)s)
         AND k.collection = j.collection
         AND k.priority <= j.priority
         AND k.created_at > j.touched_at
+            + make_interval(secs => %(idle_s)s * 2 ^ least(j.rescues, 16))
         AND k.status = 'succeeded'))
 ORDER BY j.touched_at
 LIMIT %(limit)s
@@ -36,7 +37,8 @@ LIMIT %(limit)s
 UPDATE jobs
 SET status = 'queued',
     epoch = epoch + 1,
-    rescues = rescues + 1,
+    rescues = CASE WHEN %(counts_anew)s THEN 0 ELSE rescues + 1 END,
+    requeued_from = NULL,
     chunks_total = NULL,
     tokens_total = NULL,
     cost_usd = NULL,
