@@ -19,7 +19,9 @@ from embedpipe.adapters.memory import (
 from embedpipe.adapters.memory.models import fake_model
 from embedpipe.api.resolver import ApiResolver, build
 from embedpipe.api.services import Services
+from embedpipe.domain.controls import STAGES
 from embedpipe.settings import ApiSettings
+from embedpipe.stages.snapshot import QUEUES
 
 ADMIN_KEY = "an-administrators-key"
 BASE = "/api/v1"
@@ -92,7 +94,9 @@ class Client:
         self.model = self.models.get("fake")
         self.database = MemoryDatabase()
         self.blobs = MemoryBlobs()
-        self.queue = MemoryQueue("chunk")
+        self.queues = {name: MemoryQueue(name) for name in QUEUES}
+        self.dlqs = {stage: MemoryQueue(f"{stage}-dlq") for stage in STAGES}
+        self.queue = self.queues["chunk"]
         self.embedder = FakeQueryEmbedder()
         self.worker = FakeSynchronousEmbedder(*self.models.all())
         for tenant in ("default", "other"):
@@ -105,6 +109,9 @@ class Client:
             models=self.models,
             query_embedder=self.embedder,
             embedder=self.worker,
+            queues=self.queues,
+            depths=self.queues,
+            dlq_depths=self.dlqs,
             settings=ApiSettings.from_environment(
                 {
                     "DATABASE_URL": "postgresql://unused",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from embedpipe.adapters.memory import MemoryDatabase
 from embedpipe.api.table import OPERATIONS
+from embedpipe.domain.jobs import JobRef
 
 from tests.unit.api.client import ADMIN_KEY, Client
 
@@ -47,7 +48,22 @@ OTHERS: dict[tuple[str, str], str | None] = {
     ("POST", "/embeddings/stage/control"): None,
 }
 
-ADMINS = {
+# What whoever runs the deployment may: it sees the jobs of all tenants, and no text of theirs.
+OPERATORS = {
+    ("GET", "/embeddings/orchestrator/summary"),
+    ("GET", "/embeddings/orchestrator/events"),
+    ("GET", "/embeddings/metrics"),
+    ("GET", "/embeddings/orchestrator/jobs"),
+    ("GET", "/embeddings/orchestrator/workers"),
+    ("POST", "/embeddings/orchestrator/reset-stuck"),
+    ("POST", "/embeddings/orchestrator/cleanup"),
+    ("POST", "/embeddings/orchestrator/clear"),
+    ("POST", "/embeddings/job/skip"),
+    ("GET", "/embeddings/job/skip/status"),
+    ("GET", "/embeddings/audit"),
+}
+
+ADMINS = OPERATORS | {
     ("POST", "/embeddings/models/warmup"),
     ("GET", "/embeddings/circuit-breakers"),
     ("POST", "/embeddings/circuit-breakers/{provider}/reset"),
@@ -64,7 +80,13 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/embeddings/batch"): {"inputs": ["x"], "model": "fake"},
     ("POST", "/embeddings/models/warmup"): {"provider": "onnx", "model_id": "fake"},
     ("POST", "/embeddings/stage/control"): {"stage": "embed", "action": "resume"},
+    ("POST", "/embeddings/orchestrator/reset-stuck"): {"idle_seconds": 0},
+    ("POST", "/embeddings/orchestrator/cleanup"): {"days": 0},
+    ("POST", "/embeddings/orchestrator/clear"): {},
+    ("POST", "/embeddings/job/skip"): {"job_id": "{job_id}"},
 }
+
+QUERIES = {("GET", "/embeddings/job/skip/status"): "job_id={job_id}"}
 
 ROUTES = [(operation.method, operation.path) for operation in OPERATIONS]
 PROTECTED = [route for route in ROUTES if route not in PUBLIC]
@@ -88,8 +110,14 @@ def a_client() -> tuple[Client, str]:
     """A tenant `default` with a collection `private`, a document `mine` and its job in it."""
     client = Client()
     client.database.collections.create("default", "private", client.model, "")
-    answer = client.submit(collection="private", document_id="mine")
+    answer = client.submit(
+        collection="private", document_id="mine", metadata={"note": "some-metadata"}
+    )
     return client, answer.json["job_id"]
+
+
+def ref_of(client: Client, job_id: str) -> JobRef:
+    return JobRef("default", job_id, 1, "private", "mine", 1)
 
 
 def send(client: Client, route: tuple[str, str], job_id: str, key: Any) -> Any:
@@ -102,12 +130,24 @@ def send(client: Client, route: tuple[str, str], job_id: str, key: Any) -> Any:
         "provider": "openai",
     }
     headers = {} if key is None else {"X-API-KEY": key}
-    return client.send(method, path.format(**values), BODIES.get(route), key=None, **headers)
+    body = {
+        name: job_id if value == "{job_id}" else value
+        for name, value in BODIES.get(route, {}).items()
+    }
+    return client.send(
+        method,
+        path.format(**values),
+        body if route in BODIES else None,
+        query=QUERIES.get(route, "").format(**values),
+        key=None,
+        **headers,
+    )
 
 
 def test_every_route_is_in_the_table() -> None:
-    assert set(ROUTES) == PUBLIC | set(OTHERS)
+    assert set(ROUTES) == PUBLIC | set(OTHERS) | OPERATORS
     assert not PUBLIC & set(OTHERS)
+    assert not OPERATORS & set(OTHERS)
     assert {(op.method, op.path) for op in OPERATIONS if op.is_public} == PUBLIC
     assert {(op.method, op.path) for op in OPERATIONS if op.is_for_admins} == ADMINS
 
@@ -126,7 +166,7 @@ def test_without_the_right_key_nothing_is_served(route: tuple[str, str], key: An
     assert client.everything() == before
 
 
-@pytest.mark.parametrize("route", PROTECTED, ids=" ".join)
+@pytest.mark.parametrize("route", sorted(OTHERS), ids=" ".join)
 def test_another_tenant_finds_nothing(route: tuple[str, str]) -> None:
     client, job_id = a_client()
     key = client.database.create_key("other", role="admin")
@@ -144,6 +184,22 @@ def test_another_tenant_finds_nothing(route: tuple[str, str]) -> None:
     assert [row for row in client.database.rows("jobs") if row["tenant_id"] == "default"] == mine
 
 
+@pytest.mark.parametrize("route", sorted(OPERATORS), ids=" ".join)
+@pytest.mark.parametrize("tenant", ["default", "other"])
+def test_an_operator_of_any_tenant_is_served_and_shown_no_text(
+    route: tuple[str, str], tenant: str
+) -> None:
+    client, job_id = a_client()
+    client.database.jobs.begin_chunking(ref_of(client, job_id))
+    key = client.database.create_key(tenant, role="admin")
+
+    answer = send(client, route, job_id, key)
+
+    assert answer.status in (200, 202)
+    assert "Some words" not in answer.body
+    assert "some-metadata" not in answer.body
+
+
 @pytest.mark.parametrize("route", PROTECTED, ids=" ".join)
 def test_what_administrators_may_is_forbidden_to_users_and_nothing_else(
     route: tuple[str, str],
@@ -151,6 +207,7 @@ def test_what_administrators_may_is_forbidden_to_users_and_nothing_else(
     client, job_id = a_client()
     client.database.breakers.failed("openai", 0, "PROVIDER_UNAVAILABLE", opens=True)
     before = client.database.breakers.all()
+    jobs = client.database.rows("jobs")
 
     answer = send(client, route, job_id, client.database.create_key("default", role="user"))
 
@@ -160,6 +217,8 @@ def test_what_administrators_may_is_forbidden_to_users_and_nothing_else(
         assert answer.status not in (401, 403)
     assert client.database.breakers.all() == before
     assert route not in ADMINS or not client.worker.models()
+    assert route not in ADMINS or client.database.rows("jobs") == jobs
+    assert client.database.rows("audit_log") == []
 
 
 @pytest.mark.parametrize("route", sorted(PUBLIC), ids=" ".join)

@@ -33,14 +33,15 @@ def _not_blank(code: Literal["EMPTY_CONTENT", "EMPTY_QUERY"]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _digits(value: Any) -> Any:
+def digits(value: Any) -> Any:
+    """Take "50" for 50, as a query has only text."""
     if not isinstance(value, str) or not value.isascii() or not value.isdigit():
         return value
     # Python refuses to read very long numbers; any that long is out of range.
     return int(value) if len(value) < 19 else 10**18
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """Take 50.0 for 50, as JSON and JSON Schema do."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -80,14 +81,14 @@ StatusName = Literal[
     "queued", "chunking", "embedding", "storing", "succeeded", "failed", "cancelled"
 ]
 # The constraint comes first: after a validator it would not get into the JSON Schema.
-Limit = Annotated[int, Field(ge=1, le=100), BeforeValidator(_digits)]
+Limit = Annotated[int, Field(ge=1, le=100), BeforeValidator(digits)]
 Cursor = Annotated[str, Field(max_length=2048, description="From the last page.")]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
-Priority = Annotated[int, Field(ge=0, le=100), BeforeValidator(_whole)]
-Size = Annotated[int, Field(ge=1, le=MAX_CHARS), BeforeValidator(_whole)]
-Overlap = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
-TopK = Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole)]
-Dimensions = Annotated[int, Field(ge=1, le=MAX_DIMENSIONS), BeforeValidator(_whole)]
-DimensionsParameter = Annotated[int, Field(ge=1, le=MAX_DIMENSIONS), BeforeValidator(_digits)]
+Priority = Annotated[int, Field(ge=0, le=100), BeforeValidator(whole)]
+Size = Annotated[int, Field(ge=1, le=MAX_CHARS), BeforeValidator(whole)]
+Overlap = Annotated[int, Field(ge=0), BeforeValidator(whole)]
+TopK = Annotated[int, Field(ge=1, le=100), BeforeValidator(whole)]
+Dimensions = Annotated[int, Field(ge=1, le=MAX_DIMENSIONS), BeforeValidator(whole)]
+DimensionsParameter = Annotated[int, Field(ge=1, le=MAX_DIMENSIONS), BeforeValidator(digits)]
 ModelId = Annotated[str, Field(min_length=1, max_length=128)]
-EfSearch = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_whole)]
+EfSearch = Annotated[int, Field(ge=1, le=1000), BeforeValidator(whole)]

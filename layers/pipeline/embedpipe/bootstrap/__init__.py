@@ -61,6 +61,7 @@ def api() -> Services:
     embedder = parts.embedder(settings)
     database = parts.database(settings)
     queues = parts.outboxes(settings, blobs)
+    depths, dlq_depths = parts.depths(settings)
     return Services(
         database=database,
         blobs=blobs,
@@ -70,6 +71,8 @@ def api() -> Services:
         embedder=embedder,
         settings=settings,
         queues=queues,
+        depths=depths,
+        dlq_depths=dlq_depths,
         controls=ControlReader(database.controls),
         event_sources=parts.event_sources(settings),
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from embedpipe.adapters.sqs import SqsQueue
     from embedpipe.domain.breakers import BreakerRules
     from embedpipe.models.catalogue import Catalogue
-    from embedpipe.ports import Outbox
+    from embedpipe.ports import Measured, Outbox
 
 
 def database(
@@ -99,6 +99,25 @@ def event_sources(settings: EventSourceSettings) -> LambdaEventSources:
     from embedpipe.adapters.event_sources import LambdaEventSources
 
     return LambdaEventSources(lambda: client("lambda"), settings.event_source_ids())
+
+
+def depths(settings: PipelineQueueSettings) -> tuple[dict[str, Measured], dict[str, Measured]]:
+    """Give what looks at queues, by name in the outbox, and at dead-letter queues, by stage."""
+    from embedpipe.adapters.aws import glancing_client
+    from embedpipe.adapters.sqs import SqsQueue
+
+    urls = {
+        "chunk": settings.chunk_queue_url,
+        **{QUEUES[lane]: url for lane, url in settings.embed_queue_urls().items()},
+        "store": settings.store_queue_url,
+    }
+    return (
+        {name: SqsQueue(glancing_client, url, stage=name) for name, url in urls.items()},
+        {
+            stage: SqsQueue(glancing_client, url, stage=stage)
+            for stage, url in settings.dlq_urls().items()
+        },
+    )
 
 
 def blobs(bucket: str) -> S3Blobs:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from embedpipe.adapters.postgres.audit import write_down
 from embedpipe.adapters.postgres.fences import fence, lock_document
 from embedpipe.adapters.postgres.outbox import insert_outbox
 from embedpipe.adapters.postgres.sessions import Sessions
+from embedpipe.domain.audit import Act
 from embedpipe.domain.jobs import JobRef, JobStatus
 from embedpipe.ports import OutboxRow, Stalled
 from embedpipe.sql import statement
@@ -53,10 +55,17 @@ class PostgresRescues:
             for row in rows
         ]
 
-    def restart(self, job: Stalled, outbox: Callable[[JobRef], OutboxRow]) -> OutboxRow | None:
+    def restart(
+        self, job: Stalled, outbox: Callable[[JobRef], OutboxRow], act: Act | None = None
+    ) -> OutboxRow | None:
         """See `ports.Rescues.restart`."""
-        parameters = {**fence(job.ref), "touched_at": job.touched_at}
-        with self._sessions.transaction(job.ref.tenant_id) as connection:
+        parameters = {
+            **fence(job.ref),
+            "touched_at": job.touched_at,
+            "counts_anew": act is not None,
+        }
+        tenant_id, as_operator = job.ref.tenant_id, act is not None
+        with self._sessions.transaction(tenant_id, as_operator=as_operator) as connection:
             if not lock_document(connection, parameters):
                 return None
             row = connection.execute(statement("rescues", "restart"), parameters).fetchone()
@@ -66,4 +75,6 @@ class PostgresRescues:
             connection.execute(statement("rescues", "remove_batches"), parameters)
             message = outbox(replace(job.ref, epoch=row["epoch"]))
             insert_outbox(connection, job.ref.tenant_id, [message])
+            if act is not None:
+                write_down(connection, act, f"restarted in epoch {row['epoch']}")
             return message
