@@ -26,14 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
         asked.jobs, asked.minutes * 60, asked.seed, long=asked.long, without=asked.without
     )
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))
-    print(f"seed {asked.seed}, {asked.jobs} jobs in {asked.minutes:g} min, in {directory}")
+    report.say(f"seed {asked.seed}, {asked.jobs} jobs in {asked.minutes:g} min, in {directory}")
     signal.signal(signal.SIGTERM, _interrupted)
     run = Run(profile, directory, asked.quiet_s)
     wrong = ["interrupted"]
     try:
         shown, found = run.result()
         wrong = report.failures(profile, shown)
-        print(report.table(shown, found))
+        report.say(report.table(shown, found))
         if asked.json:
             asked.json.parent.mkdir(parents=True, exist_ok=True)
             said = {"seed": asked.seed, "failures": wrong, **shown}
@@ -43,10 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         run.stop()
         if wrong or asked.keep:
-            print(f"logs: {directory}")
+            report.say(f"logs: {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
-    print("\n".join(("FAILED", *wrong)) if wrong else "passed")
+    report.say("\n".join(("FAILED", *wrong)) if wrong else "passed")
     return 1 if wrong else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,7 @@ from psycopg.rows import dict_row
 from tests.chaos.book import Accepted, Book
 from tests.chaos.embedder import vectors_of
 from tests.chaos.plan import CANARY
-from tests.chaos.world import ADMIN_KEY, World
+from tests.chaos.world import ADMIN_KEY, MESSAGE_CHUNKS, World
 from tests.invariants import Told, violations
 
 _OPEN = ("queued", "chunking", "embedding", "storing")
@@ -77,6 +78,7 @@ def check(world: World, book: Book) -> tuple[Counter[str], dict[str, list[Row]]]
     found["canary in a log"] = _canaries(world)
     found["seen by a client"] = [{"what": what} for what in book.violations]
     counts.update(_events(world.events))
+    counts |= Counter({f"left in {n}": k for n, k in world.depths().items() if n.endswith("Dlq")})
     return counts, {name: rows for name, rows in found.items() if rows}
 
 
@@ -102,6 +104,7 @@ def _counts(connection: psycopg.Connection[Row], jobs: dict[str, Row]) -> Counte
     for row in jobs.values():
         counts[row["status"]] += 1
         counts["rescues"] += row["rescues"]
+        counts["batches"] += math.ceil((row["chunks_total"] or 0) / MESSAGE_CHUNKS)
         if row["status"] == "succeeded":
             counts["vectors"] += row["chunks_total"] or 0
     answer = connection.execute("SELECT count(*) AS stored FROM embeddings").fetchone()
@@ -123,9 +126,7 @@ def _outcomes(book: Book, jobs: dict[str, Row]) -> dict[str, list[Row]]:
             shown = {name: row[name] for name in ("job_id", "status", "error_code", "epoch")}
             found.setdefault(wrong, []).append({**shown, "kind": accepted.submission.kind})
     promised = {accepted.job_id for accepted in book.accepted.values()}
-    found["a job that no client knows"] = [
-        {"job_id": job_id} for job_id in jobs.keys() - promised
-    ]
+    found["a job that no client knows"] = [{"job_id": job_id} for job_id in jobs.keys() - promised]
     return found
 
 

@@ -31,7 +31,10 @@ class Zygote:
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         #: How many ended with which status; negative for signals.
         self.exits: Counter[int] = Counter()
-        self._alive: set[int] = set()
+        self._alive: dict[int, str] = {}
+        #: Seconds of processor time, and the largest memory in MB, by role, of those that ended.
+        self.cpu_s: Counter[str] = Counter()
+        self.rss_mb: Counter[str] = Counter()
         self.is_closed = False
         variables = {
             name: value for name, value in os.environ.items() if not name.startswith("AWS_")
@@ -62,7 +65,10 @@ class Zygote:
         packet = json.dumps({"fork": {**asked, "seed": self._seed}}).encode()
         with self._lock:
             socket.send_fds(self._control, [packet], list(fds))
-            return int(self._answer(_ANSWER_S)["forked"])
+            pid = int(self._answer(_ANSWER_S)["forked"])
+            if pid in self._alive:
+                self._alive[pid] = asked["name"]
+        return pid
 
     def signal(self, pid: int, number: int) -> bool:
         """Send a child a signal; False when it is gone."""
@@ -99,11 +105,16 @@ class Zygote:
         while data := self._control.recv(_PACKET_BYTES):
             said = json.loads(data)
             if "exited" in said:
-                self.exits[said["status"]] += 1
-                self._alive.discard(said["exited"])
+                self._ended(said)
                 continue
             # In this order: a process id may come again.
             if "forked" in said:
-                self._alive.add(said["forked"])
+                self._alive[said["forked"]] = ""
             self._answers.put(said)
         self._answers.put({})
+
+    def _ended(self, said: dict[str, Any]) -> None:
+        name = self._alive.pop(said["exited"], "")
+        self.exits[said["status"]] += 1
+        self.cpu_s[name] += said["cpu_s"]
+        self.rss_mb[name] = max(self.rss_mb[name], said["rss_kb"] // 1024)

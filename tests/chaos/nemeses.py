@@ -15,6 +15,8 @@ from tests.chaos.processes import Process
 from tests.chaos.world import World
 
 Act = Callable[[Fault], None]
+#: Of ten signals nine go to a process that is not stopped.
+_SPARED = 0.9
 
 
 class Nemesis:
@@ -61,17 +63,17 @@ class Processes:
         self._world = world
         self._book = book
         self._drawn = random.Random(f"{seed}/victims")
-        self._stopped: set[int] = set()
+        self._frozen: set[int] = set()
         self._lock = threading.Lock()
 
     def victim(self, role: str) -> Process:
-        """Choose a process."""
+        """Choose a process; mostly one that is not stopped, so that zombies wake up."""
         processes: list[Process] = list(
-            self._world.workers
-            if role == "embed"
-            else self._world.functions[role].environments
+            self._world.workers if role == "embed" else self._world.functions[role].environments
         )
         with self._lock:
+            if self._drawn.random() < _SPARED:
+                processes = [one for one in processes if one.pid not in self._frozen] or processes
             return self._drawn.choice(processes)
 
     def kill(self, fault: Fault) -> None:
@@ -92,12 +94,19 @@ class Processes:
 
     def freeze(self, fault: Fault) -> None:
         """SIGSTOP past the lease, then SIGCONT, while the other faults go on."""
-        victim = self.victim(fault.target)
-        pid = victim.pid
-        if victim.signal(signal.SIGSTOP):
-            threading.Timer(fault.seconds, self._thaw, (victim, pid)).start()
+        for _ in range(50):
+            victim = self.victim(fault.target)
+            pid = victim.pid
+            if pid not in self._frozen and victim.signal(signal.SIGSTOP):
+                self._frozen.add(pid)
+                timer = threading.Timer(fault.seconds, self._thaw, (victim, pid))
+                timer.daemon = True
+                timer.start()
+                return
+            time.sleep(0.02)
 
     def _thaw(self, victim: Process, pid: int) -> None:
+        self._frozen.discard(pid)
         if victim.pid == pid and victim.signal(signal.SIGCONT):
             self._book.count("zombies")
         else:

@@ -95,7 +95,7 @@ def submissions(profile: Profile) -> Iterator[Submission]:
 
 def _kind(drawn: random.Random, profile: Profile) -> Kind:
     share = drawn.random()
-    for kind, least in (("poison", 0.02), ("killer", 0.004), ("slow", 0.004)):
+    for kind, least in (("poison", 0.02), ("killer", 0.004), ("slow", 0.002)):
         if share < least:
             return "plain" if kind in profile.without else kind  # type: ignore[return-value]
         share -= least
@@ -117,7 +117,9 @@ def _acts(drawn: random.Random, kind: Kind, profile: Profile) -> Iterator[tuple[
 
 
 #: Which process a signal hits, by weight.
-_ROLES = {"api": 5, "chunk": 6, "embed": 5, "store": 6, "maintenance": 1}
+#: An input that takes twice the lease must outlive most of its workers.
+_ROLES = {"api": 5, "chunk": 5, "embed": 2, "store": 5, "maintenance": 1}
+_PAUSED = ("chunk", "embed", "store", "submit")
 _NETWORK = ("refuse", "reset", "cut", "black hole", "lost responses", "latency")
 
 
@@ -137,9 +139,10 @@ def faults(profile: Profile) -> dict[str, list[Fault]]:
             Fault(at, "stall", "ministack", draw.seconds(0.5, 3.0)) for at in draw.times("stalls")
         ],
         "pause": [
-            Fault(at, "pause", draw.random.choice(("chunk", "embed", "store", "submit")), 3.0)
+            Fault(at, "pause", draw.random.choice(_PAUSED), draw.seconds(3.0, 8.0))
             for at in draw.times("pauses")
         ],
+        "requeue": [Fault(at, "requeue", "", 0.0) for at in draw.times("requeues")],
     }
 
 

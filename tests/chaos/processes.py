@@ -34,6 +34,7 @@ class Role:
     def asked(self, **more: Any) -> dict[str, Any]:
         """What the zygote is told."""
         return {
+            "name": self.name,
             "cwd": str(self.cwd),
             "environment": dict(self.environment),
             "log": str(self.log),

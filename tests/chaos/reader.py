@@ -53,9 +53,7 @@ class Reader:
         tenant, name = document
         began = time.monotonic()
         body = {"vector": self._vector, "top_k": 100, "filter": {"doc": name}}
-        answer = self._api.call(
-            self._keys[tenant], "POST", "/vector_stores/default/search", body
-        )
+        answer = self._api.call(self._keys[tenant], "POST", "/vector_stores/default/search", body)
         if answer.status != 200:
             self._book.count("searches without answer")
             return
@@ -71,7 +69,9 @@ class Reader:
         if len(found) != 1:
             return [f"versions {sorted(found)} in one answer"]
         [version] = found
-        wrong = [] if {hit["document_id"] for hit in hits} == {document[1]} else ["another document"]
+        wrong = (
+            [] if {hit["document_id"] for hit in hits} == {document[1]} else ["another document"]
+        )
         wrong += self._ended(document, version, began)
         if version < self._seen.get(document, 0):
             wrong.append(f"version {version} after {self._seen[document]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -78,6 +79,12 @@ def table(shown: Mapping[str, float], found: Mapping[str, Sequence[Row]]) -> str
             "    " + ", ".join(f"{key}={value}" for key, value in row.items()) for row in rows[:8]
         ]
     return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    """Print a line at once, also where standard output is a file."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def merged(*several: Counter[str]) -> Counter[str]:

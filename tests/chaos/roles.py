@@ -86,7 +86,7 @@ def _worker(asked: Mapping[str, Any]) -> int:
 
 def _send_again() -> None:
     """Send some messages twice, at once or late, whatever stage sends them."""
-    send = SqsQueue._send_batch  # noqa: SLF001
+    send = SqsQueue._send_batch
 
     def sending(self: SqsQueue, batch: Any) -> set[str]:
         accepted = send(self, batch)
@@ -101,10 +101,10 @@ def _again(queue: SqsQueue, message: Any) -> int:
     drawn = random.randrange(10_000)
     if drawn >= SOON + LATE:
         return 0
-    delay = {"DelaySeconds": random.randint(1, _LATEST_S)} if drawn < LATE else {}
+    delay: Any = {"DelaySeconds": random.randint(1, _LATEST_S)} if drawn < LATE else {}
     try:
-        queue._get().send_message(  # noqa: SLF001
-            QueueUrl=queue._url,  # noqa: SLF001
+        queue._get().send_message(
+            QueueUrl=queue._url,
             MessageBody=message.body,
             MessageGroupId=message.group_id or "again",
             **delay,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
+import os
 import time
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import psutil  # type: ignore[import-untyped]
+import psycopg
 
 from tests.chaos import checker, plan, report
 from tests.chaos.api import Api
 from tests.chaos.book import Book
 from tests.chaos.client import Client
 from tests.chaos.nemeses import Infrastructure, Nemesis, Processes
+from tests.chaos.operating import Operator
 from tests.chaos.profile import Profile
 from tests.chaos.reader import Reader
 from tests.chaos.world import ADMIN_KEY, World
@@ -34,12 +35,13 @@ class Run:
         self._nemeses: list[Nemesis] = []
         self._client: Client | None = None
         self._reader: Reader | None = None
+        self._operator: Operator | None = None
         self._infrastructure = Infrastructure(self.world, self.book)
         self._started = time.monotonic()
 
     def result(self) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
         """Do all of it; give what the report shows, and what is wrong."""
-        world, profile = self.world, self.profile
+        world = self.world
         world.start()
         with psycopg.connect(world.owner_url) as connection:
             watch(connection)
@@ -65,15 +67,18 @@ class Run:
             "seconds under faults": round(loaded_s, 1),
             "seconds until quiet": round(quiet_s, 1),
             "jobs per s": round(counts["accepted"] / loaded_s, 1),
-            "CPU s per job": round(cpu_s / max(1, counts["accepted"]), 3),
+            "CPU s per job": round(sum(cpu_s.values()) / max(1, counts["accepted"]), 3),
             "left when quiet": sum(left.values()),
+            **{f"CPU s {name}": round(used, 1) for name, used in sorted(cpu_s.items())},
+            **{f"MB {name}": most for name, most in sorted(world.zygote.rss_mb.items())},
         }
-        del profile
         return shown, found
 
     def stop(self) -> None:
         """Stop everything that was started."""
         self._infrastructure.stopping.set()
+        if self._operator is not None:
+            self._operator.stopping.set()
         if self._client is not None:
             self._client.stop()
         for nemesis in self._nemeses:
@@ -88,7 +93,10 @@ class Run:
         dimensions = world.model.info.dimensions
         self._reader = Reader(api, keys, book, seed=seed, dimensions=dimensions)
         processes = Processes(world, book, seed)
+        self._operator = Operator(api, ADMIN_KEY, book, seed)
         acts = {
+            "pause": self._operator.pause,
+            "requeue": self._operator.requeue,
             "kill": processes.kill,
             "term": processes.terminate,
             "zombie": processes.freeze,
@@ -118,34 +126,37 @@ class Run:
         assert self.world.proxies is not None
         for name in ("postgres", "sqs"):
             self.world.proxies.act(name, "heal")
+        assert self._operator is not None
+        self._operator.stopping.set()
+        if self.book.counts["pauses"]:
+            self._operator.resume_all()
 
     def _tell(self) -> None:
         counts = self.book.counts
         names = ("SIGKILL", "zombies", "PostgreSQL crashes", "network faults", "searches with hits")
         said = ", ".join(f"{counts[name]} {name}" for name in names)
         seconds = time.monotonic() - self._started
-        with psycopg.connect(self.world.owner_url) as connection:
+        # Not while the database is down.
+        with self.world.postgres_lock, psycopg.connect(self.world.owner_url) as connection:
             rows = connection.execute("SELECT status, count(*) FROM jobs GROUP BY 1").fetchall()
         jobs = " ".join(f"{status} {count}" for status, count in sorted(rows))
         wrong = len(self.book.violations)
-        print(f"{seconds:5.0f} s: {jobs}; {said}; {wrong} wrong", flush=True)
+        report.say(f"{seconds:5.0f} s: {jobs}; {said}; {wrong} wrong")
 
-    def _cpu_s(self) -> float:
-        """Give the processor time of all processes, those that have ended included."""
-        own = psutil.Process()
-        total = sum(own.cpu_times()[:4])
-        for child in own.children(recursive=True):
-            try:
-                total += sum(child.cpu_times()[:4])
-            except psutil.Error:
-                continue
-        return float(total)
-
-
-def threads_left() -> list[str]:
-    """Name the threads that are not daemons and not the main one."""
-    return [
-        thread.name
-        for thread in threading.enumerate()
-        if not thread.daemon and thread is not threading.main_thread()
-    ]
+    def _cpu_s(self) -> dict[str, float]:
+        """Give the processor time by role, of those that have ended, and of the servers."""
+        world = self.world
+        assert world.proxies is not None
+        used = {name: float(seconds) for name, seconds in world.zygote.cpu_s.items()}
+        pids = {
+            "harness": os.getpid(),
+            "zygote": world.zygote.pid,
+            "proxies": world.proxies.pid,
+            "ministack": world.emulator.child.pid,
+        }
+        for name, pid in pids.items():
+            used[name] = sum(psutil.Process(pid).cpu_times()[:2])
+        postgres = psutil.Process(world.postgres.child.pid if world.postgres.child else None)
+        # Of the server since its last crash.
+        used["postgres"] = sum(postgres.cpu_times()[:4])
+        return used

@@ -3,8 +3,8 @@
     python -m tests.chaos.zygote SOCKET_FD EVENTS_FILE
 
 One thread: a fork copies only the thread that calls it, and locks of others would stay locked. The
-other side sends one packet per request: `{"fork": …}` with a socket, or `{"signal": pid, "number":
-n}`; it gets `{"forked": pid}`, `{"signalled": bool}` and, unasked, `{"exited": pid, "status": n}`.
+other side sends one packet per request, `{"fork": …}` with a socket or `{"signal": pid, "number":
+n}`. It gets `{"forked": pid}`, `{"signalled": bool}`, and `{"exited": pid, …}` unasked.
 Signals go through here, as only a parent can be sure that a process id is still its child's.
 """
 
@@ -51,6 +51,7 @@ _PRELOADED = (
     "aws_lambda_powertools.metrics",
     "aws_lambda_powertools.tracing",
     "aws_lambda_powertools.utilities.batch",
+    "aws_xray_sdk.core",
     "embedpipe.adapters.aws",
     "embedpipe.adapters.catalogue",
     "embedpipe.adapters.claim_check",
@@ -126,13 +127,15 @@ def _signal(children: set[int], request: dict[str, Any]) -> bool:
 def _reap(control: socket.socket, children: set[int]) -> None:
     while children:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, used = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if pid == 0:
             return
         children.discard(pid)
-        _send(control, {"exited": pid, "status": os.waitstatus_to_exitcode(status)})
+        cpu_s = round(used.ru_utime + used.ru_stime, 3)
+        code = os.waitstatus_to_exitcode(status)
+        _send(control, {"exited": pid, "status": code, "cpu_s": cpu_s, "rss_kb": used.ru_maxrss})
 
 
 def _send(control: socket.socket, value: dict[str, Any]) -> None:
