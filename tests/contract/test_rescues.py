@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from embedpipe.domain.jobs import BatchRef, JobRef, JobStatus
 from embedpipe.ports import OutboxRow, Stalled
 
-from tests.builders import MODEL, a_chunked_job, a_vector, admit, packed
+from tests.builders import (
+    MODEL,
+    a_chunked_job,
+    a_vector,
+    admit,
+    packed,
+    some_batches,
+    some_chunks,
+)
 
 if TYPE_CHECKING:
     from tests.conftest import Backend
@@ -189,3 +197,36 @@ def test_each_rescue_doubles_the_wait_for_the_next(backend: Backend) -> None:
 
     assert soon == []
     assert [job.rescues for job in later] == [1]
+
+
+def test_rows_of_every_lane_count_as_waiting_in_the_outbox(backend: Backend) -> None:
+    for lane in ("embed", "embed_high", "embed_low"):
+        ref = admit(backend.database, document_id=lane)
+        rows = [OutboxRow("acme", lane, f"{ref.job_id}/1/0", "{}")]
+        backend.database.jobs.finish_chunking(ref, some_chunks(1), some_batches(1, 1), rows)
+        backend.database.outbox.sent([OutboxRow("acme", "chunk", ref.job_id, "")])
+    backend.age_jobs(2 * HOUR_S)
+
+    assert found(backend) == []
+
+
+def test_a_job_that_more_urgent_ones_overtook_is_late(backend: Backend) -> None:
+    admit(backend.database, document_id="patient", priority=10)
+    backend.age_jobs(2 * HOUR_S)
+    urgent = a_chunked_job(backend.database, document_id="urgent", chunks=1, priority=90)
+    store(backend, urgent.refs[0])
+    all_sent(backend)
+
+    assert found(backend, is_queue_empty=False) == []
+
+
+def test_a_job_that_those_of_another_collection_overtook_is_late(backend: Backend) -> None:
+    backend.database.collections.create("acme", "other", MODEL, "")
+    admit(backend.database, document_id="waits for its provider")
+    backend.age_jobs(2 * HOUR_S)
+    other = a_chunked_job(backend.database, collection="other", chunks=1)
+    store(backend, other.refs[0])
+    all_sent(backend)
+
+    assert found(backend, is_queue_empty=False) == []
+

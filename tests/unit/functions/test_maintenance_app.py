@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import pytest
 from embedpipe import bootstrap, telemetry
 from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
 from embedpipe.domain.lanes import QUEUES as EMBED_QUEUES
+from embedpipe.errors import StoreUnavailableError
 from embedpipe.ports import OutboxRow
 from embedpipe.settings import MaintenanceSettings
 
@@ -97,3 +100,58 @@ def test_the_entry_point_counts_what_it_sent(
     [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     assert answer["relayed"] == 3
     assert line["OutboxRowsRelayed"] == [3.0]
+
+
+def test_a_part_that_fails_is_named_and_the_others_do_their_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    services, _ = some_services(left=0)
+    orphan = services.blobs.put("documents/tenant-a/left", b"text")
+    assert isinstance(services.blobs, MemoryBlobs)
+    services.blobs.changed_at[orphan] -= timedelta(days=2)
+
+    def away(**_: object) -> NoReturn:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(services.database.housekeeping, "finished", away)
+
+    answer = app.handle(event("maintenance_sweep"), services)
+
+    assert answer["failed"] == {"cleanup": "STORE_UNAVAILABLE"}
+    assert answer["removed_orphans"] == 1
+
+
+def test_parts_without_time_are_left_to_the_next_run() -> None:
+    services, queue = some_services(left=3)
+    services.blobs.put("documents/tenant-a/left", b"text")
+
+    answer = app.handle(event("maintenance_sweep"), services, left_s=lambda: 0.0)
+
+    assert set(answer["failed"].values()) == {"NO_TIME_LEFT"}
+    assert queue.bodies() == []
+
+
+def test_the_compactor_can_be_switched_off() -> None:
+    services, _ = some_services(left=0)
+    settings = MaintenanceSettings.from_environment(
+        {**SETTINGS, "EMBEDDINGS_COMPACTOR_ENABLED": "false"}
+    )
+
+    answer = app.handle(event("maintenance_sweep"), replace(services, settings=settings))
+
+    assert "compacted_chunks" not in answer
+    assert answer["failed"] == {}
+
+
+def test_the_entry_point_counts_what_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services, queue = some_services(left=3)
+    queue.is_available = False
+    monkeypatch.setattr(bootstrap, "maintenance", lambda: services)
+    telemetry.of("maintenance").metrics.clear_metrics()
+
+    app.lambda_handler(event("maintenance_sweep"), LambdaContext())
+
+    [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert line["MaintenancePartsFailed"] == [1.0]

@@ -185,7 +185,7 @@ class MemoryOverview:
             for entry in self._state.outbox.values()
         ):
             return False
-        return row.status in idle.emptied or was_overtaken(self._state, row)
+        return row.status in idle.emptied or was_overtaken(self._state, row, idle.idle_s)
 
     def _moved(self, start: datetime) -> list[JobRow]:
         return [

@@ -168,7 +168,7 @@ WHERE j.status IN ('queued', 'chunking', 'embedding', 'storing')
       WHERE k.tenant_id = j.tenant_id
         AND k.collection = j.collection
         AND k.priority <= j.priority
-        AND k.created_at > j.touched_at
+        AND k.created_at > j.touched_at + make_interval(secs => %(idle_s)s)
         AND k.status = 'succeeded'))
 ORDER BY j.touched_at, j.job_id
 LIMIT %(limit)s
