@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from threading import Event
 from typing import Any, cast
 
 import pytest
@@ -32,6 +35,14 @@ class FakeSqs:
 
     def change_message_visibility(self, *, ReceiptHandle: str, **options: Any) -> None:  # noqa: N803
         self.released.append(ReceiptHandle)
+
+
+def wait_until(probe: Callable[[], Any]) -> None:
+    """Ask until it is so."""
+    deadline = time.monotonic() + 5
+    while not probe():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def a_message(name: str, **overrides: Any) -> Any:
@@ -160,3 +171,55 @@ def test_a_batch_over_the_event_limit_is_parted() -> None:
     groups = list(within_limit(messages))
 
     assert [len(group) for group in groups] == [5, 5]
+
+
+def test_switched_off_it_receives_nothing_until_it_is_switched_on() -> None:
+    sqs, function = FakeSqs(), FakeFunction({"batchItemFailures": []})
+    poller = a_poller(sqs, function)
+    poller.set_enabled(False)
+    poller.start()
+    sqs.waiting = [a_message("a")]
+    wait_until(lambda: poller.describe()["State"] == "Disabled")
+    left_alone = list(sqs.waiting)
+
+    poller.set_enabled(True)
+    wait_until(lambda: sqs.deleted)
+    poller.ask_to_stop()
+    poller.join(5.0)
+
+    assert len(left_alone) == 1
+    assert sqs.deleted == ["handle-a"]
+
+
+def test_switched_off_in_the_middle_it_finishes_what_it_has_and_is_disabling_until_then() -> None:
+    started, go_on = Event(), Event()
+
+    class Slow(FakeFunction):
+        def invoke(self, event: Any) -> Any:
+            started.set()
+            assert go_on.wait(5)
+            return super().invoke(event)
+
+    sqs = FakeSqs(a_message("a"))
+    poller = a_poller(sqs, Slow({"batchItemFailures": []}))
+    poller.start()
+    assert started.wait(5)
+
+    poller.set_enabled(False)
+    meanwhile = poller.describe()["State"]
+    go_on.set()
+    wait_until(lambda: poller.describe()["State"] == "Disabled")
+    poller.ask_to_stop()
+    poller.join(5.0)
+
+    assert meanwhile == "Disabling"
+    assert sqs.deleted == ["handle-a"]
+
+
+def test_switched_off_it_fills_no_batch_any_more() -> None:
+    sqs = FakeSqs(a_message("a"), a_message("b"))
+    function = FakeFunction({"batchItemFailures": []})
+    poller = a_poller(sqs, function, batch_size=20, window_s=60.0)
+    poller.set_enabled(False)
+
+    assert poller.poll_once() == 2

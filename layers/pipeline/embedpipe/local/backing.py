@@ -102,6 +102,8 @@ class Backing:
             worker_token=secrets.token_urlsafe(32),
             api_key=self._directory.api_key(),
             dlq_key=self._directory.dlq_key(),
+            lambda_url=f"http://127.0.0.1:{self._directory.port('lambda')}",
+            event_source_ids=self._template.event_source_ids(),
         )
 
     def database_url_by_tcp(self) -> str | None:

@@ -144,7 +144,12 @@ class LocalCloud:
         )
         self._workers.start()
         self._functions = Functions(
-            options.root, self._template, addresses, guard=self._guard, logs=directory.logs
+            options.root,
+            self._template,
+            addresses,
+            guard=self._guard,
+            logs=directory.logs,
+            event_sources=directory.event_sources,
         )
         self._functions.start()
         gateway = Gateway(

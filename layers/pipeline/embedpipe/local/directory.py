@@ -29,6 +29,7 @@ DATA = (
     "passwords.json",
     "api_key",
     "dlq_key",
+    "event_sources.json",
     WORKER_ENVIRONMENT,
 )
 
@@ -42,6 +43,7 @@ class DataDirectory:
         self.models = models.expanduser().resolve() if models else self.path / "models"
         self.postgres = self.path / "postgres"
         self.emulator = self.path / "emulator"
+        self.event_sources = self.path / "event_sources.json"
         self._endpoint = self.path / "endpoint.json"
 
     @contextmanager

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 # A long poll cannot be interrupted, so this is also how long a stop may take.
 POLL_S = 2
 RECEIVE_MAX = 10
+# How often one that is switched off looks for the end.
+_GLANCE_S = 0.5
 
 
 class Invocable(Protocol):
@@ -38,7 +41,10 @@ class Invocable(Protocol):
 
 
 class Poller:
-    """One event source mapping with `concurrency` pollers, each of which invokes by itself."""
+    """One event source mapping with `concurrency` pollers, each of which invokes by itself.
+
+    Switched off, it receives nothing, and finishes what it has received.
+    """
 
     def __init__(
         self,
@@ -56,11 +62,38 @@ class Poller:
         self._queue_arn = queue_arn
         self._function = function
         self._stopping = threading.Event()
-        name = queue_arn.rpartition(":")[2]
+        self._enabled = threading.Event()
+        self._enabled.set()
+        self._busy = 0
+        self._lock = threading.Lock()
+        self.name = name = queue_arn.rpartition(":")[2]
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
             for number in range(min(concurrency, source.max_concurrency))
         ]
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether it receives."""
+        return self._enabled.is_set()
+
+    def set_enabled(self, is_enabled: bool) -> None:
+        """Have it receive, or not."""
+        if is_enabled:
+            self._enabled.set()
+        else:
+            self._enabled.clear()
+
+    def describe(self) -> dict[str, Any]:
+        """Say what it is and does, as Lambda does."""
+        with self._lock:
+            idle_state = "Disabling" if self._busy else "Disabled"
+        return {
+            "State": "Enabled" if self.is_enabled else idle_state,
+            "EventSourceArn": self._queue_arn,
+            "BatchSize": self._source.batch_size,
+            "MaximumBatchingWindowInSeconds": int(self._source.window_s),
+        }
 
     def start(self) -> None:
         """Start polling."""
@@ -90,11 +123,24 @@ class Poller:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            if not self._enabled.wait(_GLANCE_S):
+                continue
             try:
-                self.poll_once()
+                with self._polling():
+                    self.poll_once()
             except (BotoCoreError, ClientError) as exc:
                 logger.warning("queue %s: %s", self._queue_arn, type(exc).__name__)
                 self._stopping.wait(1.0)
+
+    @contextmanager
+    def _polling(self) -> Iterator[None]:
+        with self._lock:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
 
     def _gather(self) -> list[MessageTypeDef]:
         """Fill a batch until it is full or its window is over."""
@@ -102,7 +148,7 @@ class Poller:
         window_ends = time.monotonic() + self._source.window_s
         while messages and len(messages) < self._source.batch_size:
             remaining_s = window_ends - time.monotonic()
-            if remaining_s <= 0 or self._stopping.is_set():
+            if remaining_s <= 0 or self._stopping.is_set() or not self.is_enabled:
                 break
             missing = self._source.batch_size - len(messages)
             messages += self._receive(min(RECEIVE_MAX, missing), min(POLL_S, int(remaining_s)))

@@ -7,15 +7,18 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from embedpipe.local import variables
 from embedpipe.local.emulator import client
 from embedpipe.local.environment import Function
 from embedpipe.local.event_source import Poller
 from embedpipe.local.keeper import Keeper
+from embedpipe.local.lambda_api import LambdaApi
 from embedpipe.local.pool import Pool
 from embedpipe.local.process import Child, Guard
 from embedpipe.local.scheduler import Scheduler
+from embedpipe.local.server import Server, listen
 from embedpipe.local.template import FunctionTemplate, Template
 from embedpipe.local.variables import Addresses
 
@@ -33,10 +36,23 @@ def concurrency(name: str, cores: int | None = None) -> int:
 
 
 class Functions:
-    """Everything that runs the project's own code."""
+    """Everything that runs the project's own code.
+
+    Parameters
+    ----------
+    event_sources
+        The file that keeps which event source mappings are switched off.
+    """
 
     def __init__(
-        self, root: Path, template: Template, addresses: Addresses, *, guard: Guard, logs: Path
+        self,
+        root: Path,
+        template: Template,
+        addresses: Addresses,
+        *,
+        guard: Guard,
+        logs: Path,
+        event_sources: Path,
     ) -> None:
         self._template = template
         self._addresses = addresses
@@ -47,10 +63,11 @@ class Functions:
         self.pools = {name: self._pool(function) for name, function in described.items()}
         sqs = client("sqs", addresses.endpoint_url)
         self._clocks: list[Poller | Scheduler] = []
+        mappings: dict[str, Poller] = {}
         for name, function in described.items():
             pool = self.pools[name]
-            self._clocks += [
-                Poller(
+            pollers = {
+                source.uuid: Poller(
                     source,
                     sqs=sqs,
                     queue_url=addresses.queue_urls[source.queue],
@@ -59,8 +76,15 @@ class Functions:
                     concurrency=pool.max_concurrency,
                 )
                 for source in function.event_sources
-            ]
+            }
+            mappings |= pollers
+            self._clocks += pollers.values()
             self._clocks += [Scheduler(schedule, pool) for schedule in function.schedules]
+        self._lambda = Server(
+            LambdaApi(mappings, event_sources),
+            listen(urlsplit(addresses.lambda_url).port or 0),
+            "lambda",
+        )
 
     def start(self) -> None:
         """Start an environment of each function that is needed soon, then poll.
@@ -74,6 +98,7 @@ class Functions:
         with ThreadPoolExecutor(len(soon), "start") as threads:
             for started in [threads.submit(pool.start) for pool in soon]:
                 started.result()
+        self._lambda.start()
         for clock in self._clocks:
             clock.start()
 
@@ -90,6 +115,7 @@ class Functions:
 
     def close(self) -> None:
         """End every environment."""
+        self._lambda.stop()
         for pool in self.pools.values():
             pool.close()
 

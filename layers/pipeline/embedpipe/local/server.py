@@ -1,24 +1,38 @@
-"""The gateway's HTTP server on loopback."""
+"""HTTP servers in threads: the gateway's, and those that play a service of AWS."""
 
 from __future__ import annotations
 
 import socket
 import threading
+from typing import Protocol
 
 import uvicorn
+from starlette.applications import Starlette
 
 from embedpipe.local.errors import LocalCloudError
-from embedpipe.local.gateway import Gateway
+
+
+class Served(Protocol):
+    """What can be served."""
+
+    @property
+    def app(self) -> Starlette:
+        """The application."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it needs to serve."""
+        ...
 
 
 class Server:
-    """The gateway's HTTP server, in a thread of its own."""
+    """An HTTP server in a thread of its own."""
 
-    def __init__(self, gateway: Gateway, listening: socket.socket) -> None:
-        self._gateway = gateway
+    def __init__(self, served: Served, listening: socket.socket, name: str = "gateway") -> None:
+        self._served = served
         self._server = uvicorn.Server(
             uvicorn.Config(
-                gateway.app,
+                served.app,
                 access_log=False,
                 lifespan="off",
                 log_level="warning",
@@ -27,7 +41,7 @@ class Server:
             )
         )
         self._thread = threading.Thread(
-            target=self._server.run, args=([listening],), name="gateway", daemon=True
+            target=self._server.run, args=([listening],), name=name, daemon=True
         )
 
     def start(self) -> None:
@@ -39,7 +53,7 @@ class Server:
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(10.0)
-        self._gateway.close()
+        self._served.close()
 
 
 def listen(port: int, host: str = "127.0.0.1") -> socket.socket:

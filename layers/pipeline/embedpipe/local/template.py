@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from embedpipe.local import intrinsics
 from embedpipe.local.errors import LocalCloudError
@@ -37,10 +38,16 @@ class EventSource:
     """An event source mapping from a queue to a function."""
 
     queue: str
+    logical_id: str = ""
     batch_size: int = 10
     window_s: float = 0.0
     max_concurrency: int = 5
     reports_failures: bool = False
+
+    @property
+    def uuid(self) -> str:
+        """Its id, the same with every start."""
+        return str(uuid5(NAMESPACE_URL, self.logical_id or self.queue))
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,14 @@ class Template:
         ]
         return {function.name: function for function in functions}
 
+    def event_source_ids(self) -> dict[str, str]:
+        """Give the id of every event source mapping by its logical id."""
+        return {
+            source.logical_id: source.uuid
+            for function in self.functions().values()
+            for source in function.event_sources
+        }
+
     def binary_media_types(self) -> list[str]:
         """Give the content types whose bodies API Gateway passes on in base64."""
         for _, resource in self._of_type("AWS::Serverless::Api"):
@@ -153,21 +168,24 @@ class Template:
         }
 
     def _event_sources(self, logical_id: str, events: Mapping[str, Any]) -> Iterator[EventSource]:
-        for event in events.values():
+        for name, event in events.items():
             if event["Type"] == "SQS":
-                yield self._event_source(event["Properties"], "Queue")
-        for _, resource in self._of_type("AWS::Lambda::EventSourceMapping"):
+                yield self._event_source(logical_id + name, event["Properties"], "Queue")
+        for name, resource in self._of_type("AWS::Lambda::EventSourceMapping"):
             properties = resource["Properties"]
             target = str(self._resolver.resolve(properties["FunctionName"]))
             if target.split(".")[0] == logical_id:
-                yield self._event_source(properties, "EventSourceArn")
+                yield self._event_source(name, properties, "EventSourceArn")
 
-    def _event_source(self, properties: Mapping[str, Any], queue_key: str) -> EventSource:
+    def _event_source(
+        self, name: str, properties: Mapping[str, Any], queue_key: str
+    ) -> EventSource:
         values = self._resolver.resolve(dict(properties))
-        name = str(values[queue_key]).rpartition(":")[2]
-        [logical_id] = [queue.logical_id for queue in self.queues.values() if queue.name == name]
+        queue_name = str(values[queue_key]).rpartition(":")[2]
+        [queue] = [one.logical_id for one in self.queues.values() if one.name == queue_name]
         return EventSource(
-            queue=logical_id,
+            queue=queue,
+            logical_id=name,
             batch_size=int(values.get("BatchSize", 10)),
             window_s=float(values.get("MaximumBatchingWindowInSeconds", 0)),
             max_concurrency=int(values.get("ScalingConfig", {}).get("MaximumConcurrency", 5)),

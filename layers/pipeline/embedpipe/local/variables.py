@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from embedpipe import settings
 from embedpipe.local.emulator import CREDENTIALS
@@ -19,6 +19,11 @@ QUEUES = {
     "EMBED_DLQ_URL": "EmbedDlq",
     "STORE_QUEUE_URL": "StoreQueue",
     "STORE_DLQ_URL": "StoreDlq",
+}
+
+EVENT_SOURCES = {
+    "CHUNK_EVENT_SOURCE_ID": "ChunkEventSource",
+    "STORE_EVENT_SOURCE_ID": "StoreEventSource",
 }
 
 SETTINGS: Mapping[str, type[settings.Settings]] = {
@@ -48,6 +53,8 @@ class Addresses:
     worker_token: str
     api_key: str
     dlq_key: str = ""
+    lambda_url: str = ""
+    event_source_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 def of_function(
@@ -74,6 +81,7 @@ def of_function(
     return {key: value for key, value in chosen.items() if not key.endswith(_ELSEWHERE)} | {
         **CREDENTIALS,
         "AWS_ENDPOINT_URL": addresses.endpoint_url,
+        "AWS_ENDPOINT_URL_LAMBDA": addresses.lambda_url or addresses.endpoint_url,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -89,16 +97,22 @@ def _names(name: str) -> set[str]:
 
 def _local(addresses: Addresses) -> dict[str, str]:
     queues = {name: addresses.queue_urls[logical_id] for name, logical_id in QUEUES.items()}
-    return queues | {
-        "DATABASE_URL": addresses.database_url,
-        "CONTENT_BUCKET": addresses.bucket,
-        "MODELS_DIR": addresses.models_dir,
-        "SINGLE_USER_API_KEY": addresses.api_key,
-        "AUTH_MODE": "single_user",
-        "EMBEDDINGS_DLQ_ENCRYPTION_KEY": addresses.dlq_key,
-        "QUERY_EMBEDDER_URL": addresses.worker_url,
-        "QUERY_EMBEDDER_TOKEN": addresses.worker_token,
-        "EMBED_HTTP_HOST": "127.0.0.1",
-        "EMBED_HTTP_PORT": str(addresses.worker_port),
-        "EMBED_PROVIDER": "cpu",
-    }
+    ids = addresses.event_source_ids
+    mappings = {name: ids[logical_id] for name, logical_id in EVENT_SOURCES.items() if ids}
+    return (
+        queues
+        | mappings
+        | {
+            "DATABASE_URL": addresses.database_url,
+            "CONTENT_BUCKET": addresses.bucket,
+            "MODELS_DIR": addresses.models_dir,
+            "SINGLE_USER_API_KEY": addresses.api_key,
+            "AUTH_MODE": "single_user",
+            "EMBEDDINGS_DLQ_ENCRYPTION_KEY": addresses.dlq_key,
+            "QUERY_EMBEDDER_URL": addresses.worker_url,
+            "QUERY_EMBEDDER_TOKEN": addresses.worker_token,
+            "EMBED_HTTP_HOST": "127.0.0.1",
+            "EMBED_HTTP_PORT": str(addresses.worker_port),
+            "EMBED_PROVIDER": "cpu",
+        }
+    )
