@@ -8,6 +8,7 @@ from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
+from embedpipe.domain.audit import Act, Actor
 from embedpipe.domain.breakers import BreakerState
 from embedpipe.ports import Breakers
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 THRESHOLD = 5
 RECOVERY_S = 30.0
+RESET = Act(Actor("globex", "key-of-olga"), "breaker.reset", "acme-ai")
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_when_the_time_has_come_exactly_one_probes(backend: Backend, breakers: B
 def test_of_many_at_the_same_moment_one_probes(backend: Backend, breakers: Breakers) -> None:
     askers = 6
     for _ in range(5):
-        breakers.reset("acme-ai")
+        breakers.reset("acme-ai", RESET)
         fail(breakers, THRESHOLD)
         backend.age_breakers(RECOVERY_S)
         together = Barrier(askers)
@@ -228,14 +230,26 @@ def test_somebody_who_knows_better_closes_it(breakers: Breakers) -> None:
     fail(breakers, THRESHOLD)
     term = breakers.get("acme-ai").term
 
-    assert breakers.reset("acme-ai")
+    assert breakers.reset("acme-ai", RESET)
     assert breakers.allow("acme-ai", "worker-1").is_allowed
     assert breakers.get("acme-ai").term > term
 
 
+def test_a_reset_is_written_down_and_one_of_nothing_is_not(backend: Backend) -> None:
+    breakers, audits = backend.database.breakers, backend.database.audits
+    breakers.reset("acme-ai", RESET)
+    fail(breakers, THRESHOLD)
+
+    breakers.reset("acme-ai", RESET)
+
+    [entry] = audits.list(actor="key-of-olga").items
+    assert (entry.action, entry.subject) == ("breaker.reset", "acme-ai")
+    assert entry.result == "closed, was open"
+
+
 def test_there_is_nothing_to_reset_of_a_provider_that_never_failed(breakers: Breakers) -> None:
-    assert not breakers.reset("acme-ai")
-    assert not breakers.reset("no\0such")
+    assert not breakers.reset("acme-ai", RESET)
+    assert not breakers.reset("no\0such", RESET)
     assert breakers.get("no\0such").state is BreakerState.CLOSED
 
 

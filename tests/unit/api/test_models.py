@@ -58,6 +58,13 @@ def test_a_model_is_loaded_by_its_warm_up() -> None:
 
     assert (first.status, first.json["state"]) == (200, "loaded")
     assert first.json["milliseconds"] > 0
+    assert [
+        (entry["action"], entry["subject"], entry["result"])
+        for entry in client.database.rows("audit_log")
+    ] == [
+        ("model.warm_up", "onnx/fake", "loaded"),
+        ("model.warm_up", "onnx/fake", "already_loaded"),
+    ]
     assert again.json["state"] == "already_loaded"
     assert [one["loaded"] for one in client.send("GET", MODELS).json["items"]] == [True, False]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from embedpipe.adapters.memory import FakeRemoteEmbedder
 from embedpipe.adapters.memory.remote_models import fake_remote_model
+from embedpipe.domain.audit import Act, Actor
 from embedpipe.domain.breakers import BreakerState
 from embedpipe.domain.jobs import JobStatus
 from embedpipe.errors import (
@@ -248,7 +249,8 @@ def test_a_reset_is_noticed_within_seconds() -> None:
     bench.pass_time(5)
     bench.embedder.outage = None
 
-    bench.database.breakers.reset(bench.breaker.provider)
+    reset = Act(Actor("acme", "olga"), "breaker.reset", bench.breaker.provider)
+    bench.database.breakers.reset(bench.breaker.provider, reset)
     bench.pass_time(3)
 
     assert len(bench.answers()) == 1

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from embedpipe.api.reading import Headers
 from embedpipe.api.requests import NoQuery
 from embedpipe.api.services import Services
+from embedpipe.domain.audit import Act, Actor
 from embedpipe.ports import Principal
 
 BASE_PATH = "/api/v1"
@@ -38,6 +39,10 @@ class Call:
     def tenant_id(self) -> str:
         """The caller's tenant; empty, and so without any row, for public operations."""
         return self.principal.tenant_id
+
+    def act(self, action: str, subject: str, note: str = "") -> Act:
+        """Give an administrative act of the caller, to be written down."""
+        return Act(Actor(self.tenant_id, self.principal.key_id), action, subject, note)
 
 
 @dataclass(frozen=True)

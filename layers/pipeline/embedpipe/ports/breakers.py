@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from embedpipe.domain.audit import Act
 from embedpipe.domain.breakers import Breaker, Permission
 
 
@@ -60,6 +61,9 @@ class Breakers(Protocol):
         """
         ...
 
-    def reset(self, provider: str) -> bool:
-        """Close a breaker, as somebody knows better; False when the provider never failed."""
+    def reset(self, provider: str, act: Act) -> bool:
+        """Close a breaker, as somebody knows better, and write that down in the same transaction.
+
+        False, and nothing written, when the provider never failed.
+        """
         ...

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from embedpipe.adapters.memory.audit import write_down
 from embedpipe.adapters.memory.database_state import State
+from embedpipe.domain.audit import Act
 from embedpipe.domain.breakers import Breaker, BreakerRules, BreakerState, Permission
 
 
@@ -90,12 +92,13 @@ class MemoryBreakers:
             )
             self._change(counted, state=BreakerState.OPEN)
 
-    def reset(self, provider: str) -> bool:
+    def reset(self, provider: str, act: Act) -> bool:
         """See `ports.Breakers.reset`."""
         with self._state.lock:
             seen = self._state.breakers.get(provider)
             if seen is not None:
                 self._close(seen)
+                write_down(self._state, act, f"closed, was {seen.state.value}")
             return seen is not None
 
     def _close(self, seen: Breaker) -> None:

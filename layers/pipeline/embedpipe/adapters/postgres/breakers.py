@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from embedpipe.adapters.postgres.audit import write_down
 from embedpipe.adapters.postgres.sessions import Connection, Sessions
+from embedpipe.domain.audit import Act
 from embedpipe.domain.breakers import Breaker, BreakerRules, BreakerState, Permission
 from embedpipe.sql import statement
 
@@ -84,13 +86,18 @@ class PostgresBreakers:
             parameters |= {"failures": failures, "open_s": open_s}
             connection.execute(statement("breakers", name), parameters)
 
-    def reset(self, provider: str) -> bool:
+    def reset(self, provider: str, act: Act) -> bool:
         """See `ports.Breakers.reset`."""
         if "\0" in provider:
             return False
-        with self._sessions.transaction() as connection:
-            done = connection.execute(statement("breakers", "reset"), {"provider": provider})
-            return done.rowcount > 0
+        key = {"provider": provider}
+        with self._sessions.transaction(as_operator=True) as connection:
+            seen = connection.execute(statement("breakers", "lock_any"), key).fetchone()
+            if seen is None:
+                return False
+            connection.execute(statement("breakers", "reset"), key)
+            write_down(connection, act, f"closed, was {seen['state']}")
+            return True
 
     def _probe(self, connection: Connection, provider: str, owner: str, term: int) -> int | None:
         parameters = {

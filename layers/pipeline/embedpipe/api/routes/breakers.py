@@ -32,7 +32,8 @@ def list_circuit_breakers(call: Call) -> Reply:
 )
 def reset_circuit_breaker(call: Call, provider: str) -> Reply:
     """Have a provider asked again at once."""
-    has_failed = call.services.database.breakers.reset(provider)
+    act = call.act("breaker.reset", provider)
+    has_failed = call.services.database.breakers.reset(provider, act)
     if not has_failed and provider not in _providers(call):
         raise NotFoundError(
             "There is no such provider.", code="PROVIDER_NOT_FOUND", field="provider"

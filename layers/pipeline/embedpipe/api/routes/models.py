@@ -53,6 +53,8 @@ def warm_up_model(call: Call, body: WarmUpRequest) -> Reply:
         raise EmbedderUnavailableError(
             "The embedder has no such model.", code="MODEL_UNAVAILABLE"
         ) from None
+    act = call.act("model.warm_up", f"{body.provider}/{body.model_id}")
+    call.services.database.audits.write(act, done.state)
     status = HTTPStatus.ACCEPTED if done.state == "loading" else HTTPStatus.OK
     return Reply(WarmUpAnswer.model_validate(done), status)
 

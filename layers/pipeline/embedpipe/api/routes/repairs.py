@@ -9,7 +9,6 @@ from embedpipe.api.looking import sources
 from embedpipe.api.operations import Call, Noun, Reply
 from embedpipe.api.operator_answers import CleanupAnswer, ClearAnswer, ResetAnswer
 from embedpipe.api.operator_requests import CleanupRequest, ClearRequest, ResetRequest
-from embedpipe.domain.audit import Act, Actor
 from embedpipe.stages.cleanup import cleanup
 from embedpipe.stages.stuck import find_stuck, idle_jobs, reset_stuck
 
@@ -19,11 +18,6 @@ repairs = Noun("orchestrator")
 TIME_S = 10.0
 #: Jobs that one transaction cancels.
 PAGE = 100
-
-
-def act_of(call: Call, action: str, subject: str, note: str) -> Act:
-    """Give an act of the caller."""
-    return Act(Actor(call.tenant_id, call.principal.key_id), action, subject, note)
 
 
 def _time() -> Callable[[], bool]:
@@ -56,7 +50,7 @@ def reset_stuck_jobs(call: Call, body: ResetRequest) -> Reply:
         found,
         database=services.database,
         chunk_queue=services.chunk_queue,
-        act=act_of(call, "job.reset", "", body.note),
+        act=call.act("job.reset", "", body.note),
         has_time=_time(),
     )
     return Reply(
@@ -86,7 +80,7 @@ def clean_up(call: Call, body: CleanupRequest) -> Reply:
         database=call.services.database,
         days=body.days,
         dry_run=body.dry_run,
-        act=act_of(call, "jobs.cleanup", f"{body.days:g} days", body.note),
+        act=call.act("jobs.cleanup", f"{body.days:g} days", body.note),
         has_time=_time(),
     )
     return Reply(
@@ -121,7 +115,7 @@ def clear_open_jobs(call: Call, body: ClearRequest) -> Reply:
     has_time, cancelled = _time(), 0
     for tenant_id in wanted:
         subject = tenant_id if body.collection is None else f"{tenant_id}/{body.collection}"
-        act = act_of(call, "jobs.clear", subject, body.note)
+        act = call.act("jobs.clear", subject, body.note)
         while has_time() and (
             count := database.skips.cancel_open(
                 tenant_id, act, collection=body.collection, limit=PAGE

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from embedpipe.api.operations import Call, Noun, Reply
 from embedpipe.api.operator_answers import SkipAnswer, SkippedAnswer
 from embedpipe.api.operator_requests import SkipQuery, SkipRequest
-from embedpipe.api.routes.repairs import act_of
 
 skips = Noun("skips")
 
@@ -28,7 +27,7 @@ def skip_job(call: Call, body: SkipRequest) -> Reply:
     done = call.services.database.skips.skip(
         body.job_id,
         float(body.ttl_seconds),
-        act_of(call, "job.skip", body.job_id, body.note),
+        call.act("job.skip", body.job_id, body.note),
     )
     return Reply(
         SkippedAnswer(

@@ -88,6 +88,13 @@ WHERE provider = %(provider)s
   AND term = %(term)s
   AND (state = 'half_open' OR state = 'closed' AND failures > 0)
 
+-- lock_any --
+-- Lock it, whatever it is.
+SELECT state
+FROM circuit_breakers
+WHERE provider = %(provider)s
+FOR UPDATE
+
 -- reset --
 -- Close it, whatever it is.
 UPDATE circuit_breakers
