@@ -60,9 +60,7 @@ def list_command(
             output.console().print(letters.everything(letter))
     else:
         console = output.console()
-        columns = (*letters.COLUMNS, *(letters.MORE if console.width >= letters.WIDE else ()))
-        rows = [letters.row(letter)[: len(columns)] for letter in found]
-        console.print(output.table("", columns, rows))
+        console.print(letters.table(found, console.width))
 
 
 @app.command("show")

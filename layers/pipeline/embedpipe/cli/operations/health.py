@@ -13,6 +13,8 @@ from embedpipe.cli.operations import calls, words
 from embedpipe.cli.operations.status import SUMMARY
 from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url
 
+#: A message that is committed is sent at once, or by the next run of maintenance.
+LATE_S = 300.0
 READY = "/embeddings/ready"
 
 
@@ -59,6 +61,13 @@ def _checks(api: Api) -> Iterator[dict[str, Any]]:
         "name": "workers",
         "ok": not workers["stalled"],
         "said": f"{workers['active']} active, {workers['stalled']} stalled",
+    }
+    outbox = summary["outbox"]
+    oldest = words.age(outbox["oldest_age_s"])
+    yield {
+        "name": "outbox",
+        "ok": outbox["oldest_age_s"] < LATE_S,
+        "said": f"{outbox['rows']:,} to be sent, the oldest for {oldest}",
     }
     held = [name for name, flag in summary["flags"].items() if flag["paused"] or flag["drain"]]
     yield {"name": "stages", "ok": True, "said": f"held: {', '.join(held)}" if held else "running"}

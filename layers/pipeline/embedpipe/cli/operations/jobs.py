@@ -12,17 +12,18 @@ import typer
 
 from embedpipe.cli import output
 from embedpipe.cli.operations import calls, words
-from embedpipe.cli.operations.options import Details, Limit, Tenant
+from embedpipe.cli.operations.options import Details, Idle, Limit, Tenant, seconds_of
 from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url
 
 JOBS = "/embeddings/orchestrator/jobs"
 Days = Annotated[
     int | None, typer.Option("--days", min=1, max=3650, help="Only those of the last days.")
 ]
-COLUMNS = ("job", "document", "status", "#chunks", "#moved", "error")
-MORE = ("tenant", "collection", "#version", "#tokens", "#rescues")
-# In characters: below, there is no room for more.
-WIDE = 120
+#: Where a terminal is narrow, two lines each.
+NARROW = ("job", "status", "#chunks", "#moved")
+COLUMNS = ("job", "document", "status", "error", "#chunks", "#moved", "#rescues", "tenant")
+# In characters.
+WIDE = 140
 
 
 def recent_command(
@@ -48,7 +49,9 @@ def failed_command(
     as_json: AsJson = False,
 ) -> None:
     """List jobs that failed, and count their reasons."""
-    found = _jobs("failed", limit, tenant, url, data_dir, days)
+    found = _jobs("failed", limit, tenant, url, data_dir)
+    if days is not None:
+        found = _of_last(days, found)
     _show(found, "no job has failed", as_json, details)
     if found and not as_json:
         reasons = Counter(_code(job) for job in found)
@@ -56,6 +59,7 @@ def failed_command(
 
 
 def stuck_command(
+    idle: Idle = "15m",
     limit: Limit = 20,
     details: Details = False,
     tenant: Tenant = None,
@@ -67,22 +71,19 @@ def stuck_command(
 
     `embedpipe reset-stuck` starts them again.
     """
-    found = _jobs("stuck", limit, tenant, url, data_dir)
+    idle_s = seconds_of(idle, "--idle")
+    found = _jobs("stuck", limit, tenant, url, data_dir, idle_seconds=idle_s)
     _show(found, "no job is stuck", as_json, details)
 
 
 def _jobs(
-    view: str,
-    limit: int,
-    tenant: str | None,
-    url: str | None,
-    data_dir: Path,
-    days: int | None = None,
+    view: str, limit: int, tenant: str | None, url: str | None, data_dir: Path, **more: Any
 ) -> list[dict[str, Any]]:
     with calls.connect(url, data_dir) as api:
-        found = calls.first(api, JOBS, limit, view=view, tenant=tenant)
-    if days is None:
-        return found
+        return calls.first(api, JOBS, limit, view=view, tenant=tenant, **more)
+
+
+def _of_last(days: int, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     oldest = datetime.now(UTC) - timedelta(days=days)
     return list(takewhile(lambda job: datetime.fromisoformat(_ended(job)) >= oldest, found))
 
@@ -105,9 +106,9 @@ def _show(found: list[dict[str, Any]], nothing: str, as_json: bool, details: boo
             output.console().print(_everything(job))
     else:
         console = output.console()
-        columns = (*COLUMNS, *(MORE if console.width >= WIDE else ()))
-        rows = [_row(job)[: len(columns)] for job in found]
-        console.print(output.table("", columns, rows))
+        is_wide = console.width >= WIDE
+        rows = [_row(job) if is_wide else _two_lines(job) for job in found]
+        console.print(output.table("", COLUMNS if is_wide else NARROW, rows))
 
 
 def _row(job: dict[str, Any]) -> list[str]:
@@ -117,15 +118,18 @@ def _row(job: dict[str, Any]) -> list[str]:
         job["job_id"],
         words.text(job["document_id"], 40),
         words.painted(job["status"]),
+        words.text((job["error"] or {}).get("code")),
         f"{progress['chunks_stored']:,}/{total}",
         words.since(job["touched_at"]),
-        words.text((job["error"] or {}).get("code")),
-        words.text(job["tenant_id"]),
-        words.text(job["collection"]),
-        words.number(job["version"]),
-        words.number(job["tokens_total"]),
         words.number(job["rescues"]),
+        words.text(job["tenant_id"]),
     ]
+
+
+def _two_lines(job: dict[str, Any]) -> list[str]:
+    job_id, _, status, error, chunks, moved, *_ = _row(job)
+    document = words.text(job["document_id"], len(job_id))
+    return [f"{job_id}\n[dim]{document}[/]", f"{status}\n[dim]{error}[/]", chunks, moved]
 
 
 def _everything(job: dict[str, Any]) -> Any:

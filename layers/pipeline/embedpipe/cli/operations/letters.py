@@ -11,12 +11,15 @@ from embedpipe.cli.operations import calls, words
 
 DLQ = "/embeddings/dlq"
 STAGES = ("chunk", "embed", "store")
+#: What is said of an entry that names no error.
+SPENT = "receives spent"
 #: What of an entry's id must be given, at least.
 SHORTEST = 4
-COLUMNS = ("entry", "stage", "error", "state", "#age")
-MORE = ("job", "#expires", "#receives", "#bytes", "note")
-# In characters: below, there is no room for more.
-WIDE = 120
+#: Where a terminal is narrow, two lines each.
+NARROW = ("entry", "stage", "state", "#age", "#expires")
+COLUMNS = ("entry", "stage", "state", "#age", "#expires", "error", "job", "note")
+# In characters.
+WIDE = 140
 
 
 def find(api: Api, entry: str, stage: str | None) -> dict[str, Any]:
@@ -37,21 +40,31 @@ def find(api: Api, entry: str, stage: str | None) -> dict[str, Any]:
     output.fail(problem, "see `embedpipe dlq list`")
 
 
-def row(letter: dict[str, Any]) -> list[str]:
-    """Give a dead letter as a row of COLUMNS and MORE."""
+def table(found: list[dict[str, Any]], width: int) -> Any:
+    """Give dead letters as a table that fits."""
+    is_wide = width >= WIDE
+    rows = [_row(letter) if is_wide else _two_lines(letter) for letter in found]
+    return output.table("", COLUMNS if is_wide else NARROW, rows)
+
+
+def _row(letter: dict[str, Any]) -> list[str]:
     expires = words.until(letter["expires_at"])
+    state = words.painted(short_state(letter["state"]), words.COLOURS.get(letter["state"]))
     return [
         letter["entry_id"],
         letter["stage"],
-        words.text(letter["error_code"] or "receives spent"),
-        words.painted(short_state(letter["state"]), words.COLOURS.get(letter["state"])),
+        state,
         words.since(letter["arrived_at"]),
-        words.text(letter["job_id"]),
         words.painted(expires, "red" if letter["expires_soon"] else None),
-        words.number(letter["receive_count"]),
-        words.number(letter["body_bytes"]),
+        words.text(letter["error_code"] or SPENT),
+        words.text(letter["job_id"]),
         words.text(letter["operator_note"], 40),
     ]
+
+
+def _two_lines(letter: dict[str, Any]) -> list[str]:
+    entry, stage, state, age, expires, error, *_ = _row(letter)
+    return [f"{entry}\n[dim]{error}[/]", stage, state, age, expires]
 
 
 def short_state(state: str) -> str:
@@ -66,7 +79,7 @@ def everything(letter: dict[str, Any]) -> Any:
     changed = f"{words.since(letter['changed_at'])} ago by {letter['changed_by']}"
     rows = [
         ("stage", letter["stage"]),
-        ("error", words.text(letter["error_code"] or "receives spent")),
+        ("error", words.text(letter["error_code"] or SPENT)),
         ("kind", words.text(letter["failure_type"])),
         ("job", words.text(job)),
         ("tenant", words.text(letter["tenant_id"])),

@@ -63,15 +63,17 @@ def _row(name: str, stage: dict[str, Any]) -> list[str]:
         words.warned(stage["failed"]),
         f"{stage['rate_per_s']:.2f}",
         *(words.latency(latency[name]) for name in ("p50", "p95", "p99", "max")),
-        words.number(stage["queue_depth"]),
+        "?" if stage["queue_depth"] is None else words.number(stage["queue_depth"]),
         words.age(stage["queue_age_s"]),
     ]
 
 
 def _figures(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     jobs, latency = found["jobs"], found["jobs"]["latency_s"]
-    yield "jobs now", words.listed(jobs["by_status"])
-    done = {name: jobs[name] for name in ("succeeded", "failed", "cancelled")}
+    ended = ("succeeded", "failed", "cancelled")
+    still = {name: count for name, count in jobs["by_status"].items() if name not in ended}
+    yield "open jobs", words.listed(still)
+    done = {name: jobs[name] for name in ended}
     yield f"last {words.age(found['window_s'])}", words.listed(done, "no job ended")
     yield "jobs per second", f"{jobs['per_s']:.2f}"
     if latency["p50"] is not None:

@@ -57,6 +57,9 @@ Confirm = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Note = Annotated[str | None, typer.Option("--note", "-m", help="Why; it is kept in the audit log.")]
+Idle = Annotated[
+    str, typer.Option("--idle", help="How long a job must not have moved, such as 30m.")
+]
 Tenant = Annotated[str | None, typer.Option("--tenant", help="Only of this tenant.")]
 Pace = Annotated[
     float | None,

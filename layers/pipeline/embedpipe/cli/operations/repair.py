@@ -9,23 +9,24 @@ import typer
 
 from embedpipe.cli import output
 from embedpipe.cli.operations import calls, words
-from embedpipe.cli.operations.options import Confirm, DryRun, Note, Tenant, given, seconds_of
+from embedpipe.cli.operations.options import Confirm, DryRun, Idle, Note, Tenant, given, seconds_of
 from embedpipe.cli.operations.repeating import Step, until_done
 from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url
 
 RESET = "/embeddings/orchestrator/reset-stuck"
 CLEANUP = "/embeddings/orchestrator/cleanup"
 CLEAR = "/embeddings/orchestrator/clear"
+#: What one request looks at, at most.
+PAGE = 1000
 REMOVED = ("jobs", "versions", "audit")
 
 
 def reset_stuck_command(
-    idle: Annotated[
-        str | None, typer.Option(help="How long a job must not have moved, such as 30m.")
-    ] = None,
+    idle: Idle = "15m",
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")
-    ] = None,
+        int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many.")
+    ] = 1000,
+    tenant: Tenant = None,
     dry_run: DryRun = False,
     note: Note = None,
     url: Url = None,
@@ -34,34 +35,44 @@ def reset_stuck_command(
 ) -> None:
     """Start jobs again that stopped moving.
 
-    What they stored is removed, so that nothing is doubled.
+    What they stored is removed, so that nothing is doubled. `embedpipe stuck` lists them.
     """
-    asked = given(
-        idle_seconds=None if idle is None else seconds_of(idle, "--idle"),
-        limit=limit,
-        note=note,
-        dry_run=dry_run,
-    )
+    asked = {"idle_seconds": seconds_of(idle, "--idle"), **given(tenant=tenant, note=note)}
+    sums = {"matched": 0, "restarted": 0, "refused": 0, "dry_run": dry_run}
+    job_ids: list[str] = []
+
+    def step() -> Step:
+        page = min(limit - sums["restarted"], PAGE)
+        done = api.call("POST", RESET, json={**asked, "limit": page, "dry_run": dry_run})
+        sums["matched"] = max(sums["matched"], sums["restarted"] + done["matched"])
+        sums["restarted"] += done["restarted"]
+        # Those that were refused are found again by the next request.
+        sums["refused"] = done["refused"]
+        job_ids.extend(done["job_ids"])
+        # A page that was not full was the last one, if there was time for all of it.
+        is_last = done["matched"] < page and done["restarted"] + done["refused"] >= done["matched"]
+        is_over = is_last or not done["restarted"] or sums["restarted"] >= limit
+        return Step(done["restarted"], remaining=1, is_over=is_over)
+
     with calls.connect(url, data_dir) as api:
-        done = api.call("POST", RESET, json=asked)
+        until_done(step, verb="started again", is_quiet=as_json)
     if as_json:
-        output.emit_json(done)
-    elif dry_run:
-        typer.echo(f"{done['matched']:,} jobs would be started again")
-    else:
-        refused = f", {done['refused']:,} refused" if done["refused"] else ""
-        typer.echo(f"{done['restarted']:,} of {done['matched']:,} jobs started again{refused}")
-    if not as_json:
-        for job_id in done["job_ids"]:
-            typer.echo(f"  {job_id}")
+        output.emit_json({**sums, "job_ids": job_ids})
+        return
+    refused = f", {sums['refused']:,} refused" if sums["refused"] else ""
+    done = f"{sums['restarted']:,} of {sums['matched']:,} stuck jobs started again{refused}"
+    typer.echo(f"{sums['matched']:,} stuck jobs would be started again" if dry_run else done)
+    for job_id in job_ids:
+        typer.echo(f"  {job_id}")
 
 
 def cleanup_command(
     days: Annotated[
-        int, typer.Option("--days", min=1, max=3650, help="What ended longer ago goes.")
+        float, typer.Option("--days", min=0, max=36_500, help="What ended longer ago goes.")
     ] = 30,
     confirm: Confirm = False,
     dry_run: DryRun = False,
+    note: Note = None,
     url: Url = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
@@ -71,15 +82,18 @@ def cleanup_command(
     Documents and what is searchable are kept.
     """
     with calls.connect(url, data_dir) as api:
-        found = api.call("POST", CLEANUP, json={"days": days, "dry_run": True})
+        asked = {"days": days, **given(note=note)}
+        found = api.call("POST", CLEANUP, json={**asked, "dry_run": True})
+        more = ", and more" if found["remaining"] else ""
         if dry_run:
-            _tell(found, as_json, f"would be removed: {_removed(found)}")
+            _tell(found, as_json, f"would be removed: {_removed(found)}{more}")
             return
-        calls.be_sure(f"Remove what is older than {days} days ({_removed(found)})?", confirm)
+        what = f"what ended more than {days:g} days ago: {_removed(found)}{more}"
+        calls.be_sure(f"Remove {what}?", confirm)
         removed: Counter[str] = Counter()
 
         def step() -> Step:
-            done = api.call("POST", CLEANUP, json={"days": days})
+            done = api.call("POST", CLEANUP, json=asked)
             removed.update({name: done[name] for name in REMOVED})
             return Step(sum(done[name] for name in REMOVED), int(done["remaining"]))
 

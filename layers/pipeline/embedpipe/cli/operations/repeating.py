@@ -13,7 +13,7 @@ from embedpipe.cli import output
 from embedpipe.cli.client import ApiError, UnreachableError
 
 #: How often nothing may happen before it is given up, and the pause between two such requests.
-PATIENCE = 30
+PATIENCE = 10
 PAUSE_S = 1.0
 AGAIN = "asking again continues"
 

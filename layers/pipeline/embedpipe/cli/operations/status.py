@@ -20,6 +20,8 @@ from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url
 STAGES = ("submit", "chunk", "embed", "store")
 LANES = {"embed_high": "high", "embed": "normal", "embed_low": "low"}
 COLUMNS = ("stage", "state", "#waiting", "#oldest", "#processed", "#failed", "#dead letters")
+#: The window of the counts in a summary.
+COUNTED = "5 minutes"
 SUMMARY = "/embeddings/orchestrator/summary"
 
 
@@ -49,17 +51,15 @@ def status_command(
 
 def shown(summary: dict[str, Any]) -> RenderableType:
     """Give a summary for people."""
-    lines = [f"{name}: {said}" for name, said in _notes(summary)]
+    lines = [f" {name}: {said}" for name, said in _notes(summary)]
     rows = [_row(summary, stage) for stage in STAGES]
     return Group(output.table("", COLUMNS, rows), *(Text.from_markup(line) for line in lines))
 
 
-def waiting(summary: dict[str, Any], stage: str) -> int | None:
-    """Count the messages of a stage; None when nobody knows."""
-    queues = summary["queues"]
+def waiting(summary: dict[str, Any], stage: str) -> int:
+    """Count the messages of a stage."""
     names = LANES if stage == "embed" else (stage,)
-    known = [queues[name] for name in names if queues.get(name) is not None]
-    return sum(known) if known else None
+    return sum(summary["queues"].get(name, 0) for name in names)
 
 
 def state_of(flag: dict[str, Any]) -> str:
@@ -72,19 +72,25 @@ def state_of(flag: dict[str, Any]) -> str:
 
 
 def _row(summary: dict[str, Any], stage: str) -> list[str]:
-    state = words.painted(state_of(summary["flags"].get(stage, {})))
+    unseen = {reason["source"] for reason in summary["reasons"]}
+    queues = {f"queue {name}" for name in (LANES if stage == "embed" else (stage,))}
+
+    def seen(source: set[str], value: str) -> str:
+        return "[red]?[/]" if source & unseen else value
+
+    base = {"database"}
+    state = seen(base, words.painted(state_of(summary["flags"][stage])))
     if stage == "submit":
         return [stage, state]
-    done = summary["stages"].get(stage) or {}
-    dead = summary["dlq"].get(stage)
+    done = summary["stages"][stage]
     return [
         stage,
         state,
-        words.number(waiting(summary, stage)),
-        words.age(summary["ages"].get(stage)),
-        words.number(done.get("processed")),
-        words.warned(done["failed"]) if "failed" in done else "",
-        "" if dead is None else words.warned(dead),
+        seen(queues, words.number(waiting(summary, stage))),
+        seen(base, words.age(summary["ages"][stage])),
+        seen(base, words.number(done["processed"])),
+        seen(base, words.warned(done["failed"])),
+        seen({f"dlq {stage}"}, words.warned(summary["dlq"][stage])),
     ]
 
 
@@ -100,7 +106,8 @@ def _notes(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "workers", f"{workers.get('active', 0):,} active{stalled}"
     for reason in summary["reasons"]:
         yield "[red]cannot be seen[/]", words.text(f"{reason['source']} ({reason['code']})")
-    yield "at", f"{datetime.fromtimestamp(summary['ts']):%H:%M:%S}"
+    at = datetime.fromtimestamp(summary["ts"])
+    yield "at", f"{at:%H:%M:%S}; processed and failed are of the last {COUNTED}"
 
 
 def _watch(api: Api, every_s: float, as_json: bool) -> None:
