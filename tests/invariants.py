@@ -137,6 +137,9 @@ IN_JOURNAL: dict[str, str] = {
     "wrong terminal: a job left its final status within an epoch": f"""
         SELECT job_id, old_status, new_status, new_epoch FROM watched.transitions
         WHERE old_status NOT IN {_OPEN} AND new_status <> old_status AND new_epoch <= old_epoch""",
+    "wrong terminal: a job was begun again that had not failed": """
+        SELECT job_id, old_status, new_status, new_epoch FROM watched.transitions
+        WHERE old_status IN ('succeeded', 'cancelled') AND new_status <> old_status""",
     "wrong terminal: a job came to two ends in one epoch": f"""
         SELECT job_id, new_epoch, count(*) FROM watched.transitions
         WHERE new_status NOT IN {_OPEN} AND old_status <> new_status

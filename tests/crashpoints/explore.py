@@ -78,6 +78,8 @@ def judge(world: World, scenario: Scenario) -> str:
     statuses = world.statuses()
     if statuses != scenario.expected:
         wrong.append(f"jobs: {statuses}, and not {scenario.expected}")
+    if (rescued := world.rescued()) and not scenario.is_lost:
+        wrong.append(f"messages were lost, and these jobs rescued: {rescued}")
     dead = frozenset(stage for stage, queue in world.dlqs.items() if queue.peek())
     if dead != scenario.dlq:
         wrong.append(f"dead letters: {sorted(dead)}, and not {sorted(scenario.dlq)}")

@@ -36,6 +36,8 @@ class Scenario:
         The stages whose DLQ must then hold something; all others must be empty.
     is_asked
         Whether somebody waits for an answer, and asks again when there is none.
+    is_lost
+        Whether messages were lost before, so that jobs have to be rescued.
     """
 
     handler: str
@@ -45,6 +47,7 @@ class Scenario:
     expected: dict[str, str]
     dlq: frozenset[str] = field(default_factory=frozenset)
     is_asked: bool = False
+    is_lost: bool = False
 
     @property
     def name(self) -> str:
@@ -290,8 +293,15 @@ def maintenance() -> list[Scenario]:
     spent = {"doc/1": "succeeded", "doc/2": "failed:RESCUES_SPENT", "one/1": "failed:RESCUES_SPENT"}
     return [
         Scenario("maintenance", "rows nobody sent", unsent, act, both | others),
-        Scenario("maintenance", "lost messages", forgotten, act, both | {"one/1": "succeeded"}),
-        Scenario("maintenance", "rescued in vain", given_up, act, spent),
+        Scenario(
+            "maintenance",
+            "lost messages",
+            forgotten,
+            act,
+            both | {"one/1": "succeeded"},
+            is_lost=True,
+        ),
+        Scenario("maintenance", "rescued in vain", given_up, act, spent, is_lost=True),
         Scenario("maintenance", "while all is under way", twice(half_stored), act, both),
     ]
 

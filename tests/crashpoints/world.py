@@ -51,8 +51,9 @@ T = TypeVar("T")
 
 TENANT = "default"
 VISIBILITY_S = 60.0
-#: What passes between two rounds: longer than any visibility, claim, back-off or rescue's horizon.
-ROUND_S = 4000.0
+#: What passes between two rounds: longer than any visibility or claim; many of them take less than
+#: a rescue's horizon. Then longer ones, for what had to be rescued.
+SHORT_S, LONG_S = 100.0, 4000.0
 #: Larger texts go by the object store.
 INLINE_BYTES = 400
 #: A text with it cannot be computed; one with the other ends the process that computes it.
@@ -312,7 +313,7 @@ class World:
 
     # Time
 
-    def pass_time(self, seconds: float = ROUND_S) -> None:
+    def pass_time(self, seconds: float = LONG_S) -> None:
         """Let time pass: for the queues, and for all that the database holds."""
         self.clock.now += seconds
         self._as_replica(
@@ -334,13 +335,13 @@ class World:
             if not received:
                 return
 
-    def settle(self, rounds: int = 12) -> None:
+    def settle(self) -> None:
         """Deliver everything again and again, with maintenance between, until all is quiet."""
-        for _ in range(rounds):
+        for seconds in [SHORT_S] * 7 + [LONG_S] * 8:
             self.deliver()
             if self.is_quiet:
                 break
-            self.pass_time()
+            self.pass_time(seconds)
             self.maintain()
         self.maintain()
         self.deliver()
@@ -381,6 +382,11 @@ class World:
             )
             for row in rows
         }
+
+    def rescued(self) -> list[str]:
+        """Name the jobs that had to be rescued: their messages were lost."""
+        rows = self.rows("SELECT document_id, version FROM jobs WHERE rescues > 0")
+        return [f"{row['document_id']}/{row['version']}" for row in rows]
 
     def found(self) -> Found:
         """Ask for everything that must not be, now that all is quiet."""
