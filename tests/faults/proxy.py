@@ -174,7 +174,7 @@ class Proxy:
                 self._pass(connection, client, server),
                 self._pass(connection, server, client, is_answer=True),
             ]
-            await asyncio.gather(*ways)
+            await asyncio.gather(*(connection.watch(way) for way in ways))
         except (OSError, asyncio.CancelledError):
             connection.reset()
         finally:
@@ -191,15 +191,16 @@ class Proxy:
     ) -> None:
         """Carry one way until that side has said its last, or either is gone."""
         with suppress(OSError, asyncio.CancelledError):
-            while piece := await connection.watch(self._loop.sock_recv(source, _PIECE_BYTES)):
-                await connection.watch(self._passes.wait())
+            while piece := await self._loop.sock_recv(source, _PIECE_BYTES):
+                if not self._passes.is_set():
+                    await self._passes.wait()
                 if self._delay_s:
-                    await connection.watch(asyncio.sleep(self._delay_s))
+                    await asyncio.sleep(self._delay_s)
                 if is_answer and self._is_dropped():
                     connection.reset()
                     return
-                await connection.watch(self._loop.sock_sendall(sink, piece))
-            await connection.watch(self._passes.wait())
+                await self._loop.sock_sendall(sink, piece)
+            await self._passes.wait()
             sink.shutdown(socket.SHUT_WR)
             return
         connection.reset()
