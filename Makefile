@@ -21,7 +21,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e localstack e2e-localstack bench bench-engine soak \
+.PHONY: help setup demo test check lint format types unit contract integration e2e localstack e2e-localstack bench bench-engine soak chaos chaos-slice chaos-long \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -78,6 +78,16 @@ bench-engine: $(VENV)/.dev $(MODEL) ## Measure the embed stage beside other engi
 
 soak: $(VENV)/.dev $(MODEL) ## Run 10,000 messages, some poison, and stop workers in mid-batch
 	$(BIN)/python -m bench.soak $(SOAK)
+
+chaos: $(VENV)/.dev ## Break everything under the load of 8,000 documents for ten minutes (CHAOS="--seed 7")
+	$(BIN)/python -m tests.chaos --jobs 8000 --minutes 10 --json bench/results/chaos.json $(CHAOS)
+
+chaos-slice: $(VENV)/.dev ## The same in four minutes
+	$(BIN)/python -m tests.chaos --jobs 1200 --minutes 2.2 --quiet-s 100 $(CHAOS)
+
+chaos-long: $(VENV)/.dev ## The same for an hour, with 50,000 documents
+	$(BIN)/python -m tests.chaos --long --jobs 50000 --minutes 56 --quiet-s 600 \
+		--json bench/results/chaos-long.json $(CHAOS)
 
 template: $(SAM_VENV)/.ready ## Check template.yaml with cfn-lint and the SAM CLI
 	$(SAM_VENV)/bin/cfn-lint template.yaml
