@@ -70,6 +70,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     return made
 
 
+def pairs(title: str, rows: Sequence[tuple[str, str]]) -> Table:
+    """Make a table of names and what they say, without a header."""
+    made = table(title, ("name", "value"), rows)
+    made.show_header = False
+    made.columns[0].style = "bold"
+    made.columns[0].no_wrap = True
+    return made
+
+
 def seconds_between(start: str | None, end: str | None) -> float | None:
     """Give the seconds between two times of the API; None when one is missing."""
     if start is None or end is None:

@@ -12,7 +12,7 @@ JOBS = "/embeddings/orchestrator/jobs"
 
 
 def test_recent_lists_the_jobs_of_all_tenants_in_80_columns(api: FakeOperatorApi, run: Run) -> None:
-    running = a_job(1, status="embedding", error=None, touched_at=ago(seconds=42))
+    running = a_job(1, status="embedding", error=None, touched_at=ago(minutes=42))
     api.lists(JOBS, [a_job(0, document_id="long-" * 30), running])
 
     done = run("recent")
@@ -20,7 +20,7 @@ def test_recent_lists_the_jobs_of_all_tenants_in_80_columns(api: FakeOperatorApi
     assert done.exit_code == 0
     assert running["job_id"] in done.output
     assert "SCHEMA" in done.output
-    assert "42 s" in done.output
+    assert "42 min" in done.output
     assert max(map(len, lines(done))) <= 80
     assert api.asked[0][2]["view"] == "recent"
 

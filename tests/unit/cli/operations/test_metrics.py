@@ -19,7 +19,7 @@ def test_metrics_show_rates_and_latencies_of_the_window(api: FakeOperatorApi, ru
     [embed] = [line.split() for line in lines(done) if line.startswith(" embed")]
     assert api.asked == [("GET", METRICS, {"window_seconds": "86400"})]
     assert "the last 24 h" in done.output
-    assert embed == ["embed", "1,234", "1", "0.34", "42", "ms", "1.50", "s", "2.00", "s"]
+    assert embed == ["embed", "1,234", "1", "0.3/s", "42", "ms", "1.50", "s", "2.00", "s"]
     assert max(len(line) for line in lines(done)) <= 80
 
 

@@ -56,7 +56,7 @@ class TestResetStuck:
 
         done = run("reset-stuck", "--dry-run")
 
-        assert "1 stuck jobs would be started again" in done.output
+        assert "1 stuck job would be started again" in done.output
         assert "job-a" in done.output
         assert [asked["dry_run"] for asked in api.bodies(RESET)] == [True]
 
@@ -70,7 +70,7 @@ class TestCleanup:
         done = run("cleanup", "--days", "30", says="y\n")
 
         assert done.exit_code == 0
-        assert "ended more than 30 days ago: 30 jobs, 1 versions?" in done.output
+        assert "ended more than 30 days ago: 30 jobs, 1 version?" in done.output
         assert "removed: 30 jobs, 2 versions" in done.output
         assert [asked.get("dry_run", False) for asked in api.bodies(CLEANUP)] == [
             True,
@@ -104,7 +104,7 @@ class TestCleanup:
 
         done = run("cleanup", "--dry-run")
 
-        assert "would be removed: 1,000 jobs, 1 versions, and more" in done.output
+        assert "would be removed: 1,000 jobs, 1 version, and more" in done.output
         assert len(api.bodies(CLEANUP)) == 1
 
 
@@ -130,7 +130,7 @@ class TestClear:
 
         done = run("clear", "--confirm")
 
-        assert "1 jobs cancelled" in done.output
+        assert "1 job cancelled" in done.output
         assert api.slept == [1.0, 1.0]
 
     def test_it_gives_up_when_nothing_moves(self, api: FakeOperatorApi, run: Run) -> None:

@@ -67,9 +67,15 @@ def _checks(api: Api) -> Iterator[dict[str, Any]]:
     yield {
         "name": "outbox",
         "ok": outbox["oldest_age_s"] < LATE_S,
-        "said": f"{outbox['rows']:,} to be sent, the oldest for {oldest}",
+        "said": f"{outbox['rows']:,} to be sent, the oldest for {oldest}"
+        if outbox["rows"]
+        else "empty",
     }
     held = [name for name, flag in summary["flags"].items() if flag["paused"] or flag["drain"]]
-    yield {"name": "stages", "ok": True, "said": f"held: {', '.join(held)}" if held else "running"}
+    yield {
+        "name": "stages",
+        "ok": True,
+        "said": f"held: {', '.join(held)}" if held else "all running",
+    }
     dead = words.listed(summary["dlq"], "none")
     yield {"name": "dead letters", "ok": True, "said": dead}

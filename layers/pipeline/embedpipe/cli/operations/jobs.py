@@ -149,4 +149,4 @@ def _everything(job: dict[str, Any]) -> Any:
         ("attempts", f"{job['attempts']}, rescues {job['rescues']}"),
         *times,
     ]
-    return output.table(job["job_id"], ("", ""), [row for row in rows if row[1]])
+    return output.pairs(job["job_id"], [row for row in rows if row[1]])

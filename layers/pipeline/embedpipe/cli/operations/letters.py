@@ -92,7 +92,7 @@ def everything(letter: dict[str, Any]) -> Any:
         ("body", f"{letter['body_bytes']:,} bytes"),
         ("preview", words.text(_preview(letter["preview"]))),
     ]
-    return output.table(letter["entry_id"], ("", ""), [row for row in rows if row[1]])
+    return output.pairs(letter["entry_id"], [row for row in rows if row[1]])
 
 
 def _preview(preview: Any) -> str:

@@ -10,7 +10,7 @@ from embedpipe.cli.operations import calls, words
 from embedpipe.cli.operations.options import Window, seconds_of
 from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url
 
-COLUMNS = ("stage", "#processed", "#failed", "#per s", "#p50", "#p95", "#p99")
+COLUMNS = ("stage", "#processed", "#failed", "#rate", "#p50", "#p95", "#p99")
 MORE = ("#slowest", "#waiting", "#oldest")
 # In characters: below, there is no room for more.
 WIDE = 100
@@ -45,7 +45,7 @@ def stats_command(
         kept = ("window_s", "jobs", "tokens", "cost_usd", "dlq", "outbox", "workers", "ts")
         output.emit_json({name: found[name] for name in kept})
     else:
-        output.console().print(output.table("", ("what", "figures"), list(_figures(found))))
+        output.console().print(output.pairs("", list(_figures(found))))
 
 
 def _metrics(window: str, url: str | None, data_dir: Any) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _row(name: str, stage: dict[str, Any]) -> list[str]:
         name,
         words.number(stage["processed"]),
         words.warned(stage["failed"]),
-        f"{stage['rate_per_s']:.2f}",
+        words.rate(stage["rate_per_s"]),
         *(words.latency(latency[name]) for name in ("p50", "p95", "p99", "max")),
         "?" if stage["queue_depth"] is None else words.number(stage["queue_depth"]),
         words.age(stage["queue_age_s"]),
@@ -75,7 +75,7 @@ def _figures(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "open jobs", words.listed(still)
     done = {name: jobs[name] for name in ended}
     yield f"last {words.age(found['window_s'])}", words.listed(done, "no job ended")
-    yield "jobs per second", f"{jobs['per_s']:.2f}"
+    yield "rate", words.rate(jobs["per_s"])
     if latency["p50"] is not None:
         spread = (f"{words.latency(latency[name])} ({name})" for name in ("p50", "p95", "p99"))
         yield "a job takes", ", ".join(spread)
@@ -84,5 +84,8 @@ def _figures(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "dead letters", words.listed(found["dlq"])
     outbox, workers = found["outbox"], found["workers"]
     oldest = f", the oldest for {words.age(outbox['oldest_age_s'])}" if outbox["rows"] else ""
-    yield "outbox", f"{outbox['rows']:,} messages{oldest}"
+    yield (
+        "outbox",
+        (words.counted(outbox["rows"], "message") if outbox["rows"] else "empty") + oldest,
+    )
     yield "workers", f"{workers['active']:,} active, {workers['stalled']:,} stalled"

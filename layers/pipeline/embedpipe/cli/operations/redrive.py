@@ -49,7 +49,9 @@ def redrive_command(
             )
             if not dry_run:
                 to_move = found["to_move"]
-                calls.be_sure(f"Put {to_move:,} dead letters of {name} back?", confirm)
+                calls.be_sure(
+                    f"Put {words.counted(to_move, 'dead letter')} of {name} back?", confirm
+                )
                 asked["operator_note"] = note or "redrive by the command line"
                 found = _move(api, asked, to_move, as_json)
     _tell(found, dry_run, as_json)
@@ -73,7 +75,9 @@ def _tell(found: dict[str, Any], dry_run: bool, as_json: bool) -> None:
     if as_json:
         output.emit_json(found)
     elif dry_run:
-        typer.echo(f"{found['to_move']:,} dead letters of {found['stage']} would be put back")
+        typer.echo(
+            f"{words.counted(found['to_move'], 'dead letter')} of {found['stage']} would go back"
+        )
     else:
         how = "by the queue service" if found["native"] else "by embedpipe"
         reason = f" ({words.text(found['reason'])})" if found["reason"] else ""

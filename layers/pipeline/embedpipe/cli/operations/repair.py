@@ -60,8 +60,12 @@ def reset_stuck_command(
         output.emit_json({**sums, "job_ids": job_ids})
         return
     refused = f", {sums['refused']:,} refused" if sums["refused"] else ""
-    done = f"{sums['restarted']:,} of {sums['matched']:,} stuck jobs started again{refused}"
-    typer.echo(f"{sums['matched']:,} stuck jobs would be started again" if dry_run else done)
+    done = f"{sums['restarted']:,} of {words.counted(sums['matched'], 'stuck job')} started again"
+    typer.echo(
+        f"{words.counted(sums['matched'], 'stuck job')} would be started again"
+        if dry_run
+        else done + refused
+    )
     for job_id in job_ids:
         typer.echo(f"  {job_id}")
 
@@ -123,10 +127,10 @@ def clear_command(
     with calls.connect(url, data_dir) as api:
         found = api.call("POST", CLEAR, json={**asked, "dry_run": True})
         if dry_run:
-            _tell(found, as_json, f"{found['matched']:,} jobs would be cancelled")
+            _tell(found, as_json, f"{words.counted(found['matched'], 'job')} would be cancelled")
             return
         whose = f"of tenant {tenant}" if tenant else "of all tenants"
-        calls.be_sure(f"Cancel {found['matched']:,} jobs {whose}?", confirm)
+        calls.be_sure(f"Cancel {words.counted(found['matched'], 'job')} {whose}?", confirm)
 
         def step() -> Step:
             done = api.call("POST", CLEAR, json=asked)
@@ -135,12 +139,13 @@ def clear_command(
         total = found["matched"]
         cancelled = until_done(step, verb="cancelled", total=total, is_quiet=as_json)
     sums = {"matched": found["matched"], "cancelled": cancelled, "remaining": 0, "dry_run": False}
-    _tell(sums, as_json, f"{cancelled:,} jobs cancelled")
+    _tell(sums, as_json, f"{words.counted(cancelled, 'job')} cancelled")
 
 
 def _removed(counts: dict[str, Any]) -> str:
-    names = {"jobs": "jobs", "versions": "versions", "audit": "rows of the audit log"}
-    return words.listed({title: counts[name] for name, title in names.items()}, "nothing")
+    nouns = {"jobs": "job", "versions": "version", "audit": "audit row"}
+    found = [words.counted(counts[name], noun) for name, noun in nouns.items() if counts[name]]
+    return ", ".join(found) or "nothing"
 
 
 def _tell(value: dict[str, Any], as_json: bool, said: str) -> None:

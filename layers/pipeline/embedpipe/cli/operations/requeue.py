@@ -90,7 +90,7 @@ def requeue_command(
                 sums.add(found)
         if not dry_run:
             if entry is None:
-                calls.be_sure(f"Put {sums.matched:,} dead letters back?", confirm)
+                calls.be_sure(f"Put {words.counted(sums.matched, 'dead letter')} back?", confirm)
             _put_back(api, asked, sums, as_json)
     _tell(sums, dry_run, as_json)
 

@@ -35,13 +35,15 @@ def skip_command(
     with calls.connect(url, data_dir) as api:
         if not status:
             asked = {"job_id": job_id, "ttl_seconds": ttl_s, **given(note=note)}
-            api.call("POST", SKIP, json=asked)
-        found = api.call("GET", f"{SKIP}/status", params={"job_id": job_id})
+            found = api.call("POST", SKIP, json=asked)
+        else:
+            found = api.call("GET", f"{SKIP}/status", params={"job_id": job_id})
     if as_json:
         output.emit_json(found)
     elif found["skipped"]:
         by = f" by {found['created_by']}" if found.get("created_by") else ""
-        typer.echo(f"skipped{by}, for {words.until(found['expires_at'])} more")
+        before = "" if found.get("was_cancelled", True) else f"; it had {found['status']} before"
+        typer.echo(f"skipped{by}, for {words.until(found['expires_at'])} more{before}")
     else:
         typer.echo("not skipped")
     if not found["skipped"]:

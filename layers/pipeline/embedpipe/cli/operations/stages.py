@@ -11,7 +11,7 @@ import typer
 from embedpipe.cli import output
 from embedpipe.cli.client import Api
 from embedpipe.cli.operations import calls, words
-from embedpipe.cli.operations.options import Controlled, Limit, Note, given
+from embedpipe.cli.operations.options import Controlled, Note, given
 from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url
 
 CONTROL = "/embeddings/stage/control"
@@ -84,14 +84,13 @@ def start_command(
 
 
 def workers_command(
-    limit: Limit = 50,
     url: Url = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
     """List the embed workers. Exits 1 when one has stalled."""
     with calls.connect(url, data_dir) as api:
-        found = calls.first(api, "/embeddings/orchestrator/workers", limit)
+        found = api.call("GET", "/embeddings/orchestrator/workers")["items"]
     if as_json:
         output.emit_json(found)
     elif found:

@@ -57,6 +57,31 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Count things.
+
+    Examples
+    --------
+    >>> counted(1, "job"), counted(1200, "stuck job"), counted(2, "entry")
+    ('1 job', '1,200 stuck jobs', '2 entries')
+    """
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
+
+
+def rate(per_s: float) -> str:
+    """Give a rate in the unit that fits.
+
+    Examples
+    --------
+    >>> rate(1234.5), rate(0.34), rate(0.0019), rate(0)
+    ('1,234.5/s', '0.3/s', '6.8/h', '0/h')
+    """
+    if per_s >= 0.1:
+        return f"{per_s:,.1f}/s"
+    return f"{per_s * 3600:.1f}/h" if per_s else "0/h"
+
+
 def age(seconds: float | None) -> str:
     """Give a duration in the unit that fits.
 
