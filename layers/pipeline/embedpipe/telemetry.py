@@ -7,7 +7,7 @@ POWERTOOLS_SERVICE_NAME unset: the stage is set here.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
         AmazonCloudWatchEMFProvider,
     )
+
+    from embedpipe.stages.gauges import Gauge
 
 NAMESPACE = "embedpipe"
 
@@ -48,8 +50,41 @@ VERSIONS_REMOVED = "VersionsRemoved"
 #: Objects of the object store that nothing named any more and were removed.
 ORPHANS_REMOVED = "OrphansRemoved"
 
+#: Messages of a stage's queues: waiting, delayed, or in somebody's hands.
+QUEUE_DEPTH = "QueueDepth"
+#: Seconds that the oldest open job has been in a stage.
+QUEUE_AGE = "QueueAge"
+#: Messages of a stage's dead-letter queue.
+DLQ_DEPTH = "DlqDepth"
+#: Dead letters that were first seen within the last minute.
+DLQ_ARRIVALS = "DlqArrivals"
+#: Workers of a stage that send heartbeats, and those whose heartbeats are missing.
+WORKERS_ACTIVE = "WorkersActive"
+WORKERS_STALLED = "WorkersStalled"
+#: Jobs that left a stage within the last minute, and those that failed in it.
+JOBS_PROCESSED = "JobsProcessed"
+JOBS_FAILED = "JobsFailed"
+#: Messages that are committed and not sent, and for how many seconds the oldest has been.
+OUTBOX_ROWS = "OutboxRows"
+OUTBOX_AGE = "OutboxAge"
+
 COUNT = "Count"
+SECONDS = "Seconds"
 MILLISECONDS = "Milliseconds"
+
+#: Metrics of what `stages.gauges` measures, by its names, with their units.
+GAUGES = {
+    "queue_depth": (QUEUE_DEPTH, COUNT),
+    "queue_age_seconds": (QUEUE_AGE, SECONDS),
+    "dlq_depth": (DLQ_DEPTH, COUNT),
+    "dlq_arrivals": (DLQ_ARRIVALS, COUNT),
+    "workers_active": (WORKERS_ACTIVE, COUNT),
+    "workers_stalled": (WORKERS_STALLED, COUNT),
+    "jobs_processed": (JOBS_PROCESSED, COUNT),
+    "jobs_failed": (JOBS_FAILED, COUNT),
+    "outbox_rows": (OUTBOX_ROWS, COUNT),
+    "outbox_age_seconds": (OUTBOX_AGE, SECONDS),
+}
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -113,6 +148,24 @@ def instrumented(stage: str, handler: Handler) -> Handler:
     )
     wrapped: Handler = telemetry.logger.inject_lambda_context(traced)
     return wrapped
+
+
+def tell(gauges: Iterable[Gauge], *, own: str = "") -> int:
+    """Print gauges, zeros too, one line for each stage; give how many there were.
+
+    Those of the running invocation's own stage are printed at its end, with its other metrics.
+    """
+    by_stage: dict[str, list[Gauge]] = {}
+    for gauge in gauges:
+        by_stage.setdefault(gauge.stage, []).append(gauge)
+    for stage, of_stage in by_stage.items():
+        telemetry = of(stage)
+        for gauge in of_stage:
+            metric, unit = GAUGES[gauge.name]
+            telemetry.metrics.add_metric(metric, unit, gauge.value)
+        if stage != own:
+            telemetry.flush()
+    return sum(map(len, by_stage.values()))
 
 
 def error_keys(error: BaseException) -> dict[str, Any]:

@@ -53,6 +53,7 @@ OPERATORS = {
     ("GET", "/embeddings/orchestrator/summary"),
     ("GET", "/embeddings/orchestrator/events"),
     ("GET", "/embeddings/metrics"),
+    ("GET", "/metrics"),
     ("GET", "/embeddings/orchestrator/jobs"),
     ("GET", "/embeddings/orchestrator/workers"),
     ("POST", "/embeddings/orchestrator/reset-stuck"),

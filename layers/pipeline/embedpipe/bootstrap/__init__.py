@@ -133,6 +133,7 @@ def maintenance() -> MaintenanceServices:
     settings = MaintenanceSettings.from_environment()
     blobs = parts.blobs(settings.content_bucket)
     limit = settings.max_message_bytes
+    depths, dlq_depths = parts.depths(settings)
     return MaintenanceServices(
         database=parts.database(settings),
         queues={
@@ -142,4 +143,6 @@ def maintenance() -> MaintenanceServices:
         },
         blobs=blobs,
         settings=settings,
+        depths=depths,
+        dlq_depths=dlq_depths,
     )

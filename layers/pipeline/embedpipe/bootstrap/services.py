@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from embedpipe.domain.retry import RetryPolicy
@@ -13,6 +13,7 @@ from embedpipe.ports import (
     Database,
     Embedders,
     Inbox,
+    Measured,
     Models,
     Outbox,
     RemoteEmbedders,
@@ -76,3 +77,5 @@ class MaintenanceServices:
     queues: dict[str, Outbox]
     blobs: Blobs
     settings: MaintenanceSettings
+    depths: Mapping[str, Measured] = field(default_factory=dict)
+    dlq_depths: Mapping[str, Measured] = field(default_factory=dict)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from embedpipe import telemetry
 from embedpipe.bootstrap.services import MaintenanceServices
 from embedpipe.stages.cleanup import retain
 from embedpipe.stages.compact import compact
+from embedpipe.stages.gauges import gauges
 from embedpipe.stages.orphans import remove_orphans
 from embedpipe.stages.relay import sweep
 from embedpipe.stages.rescue import rescue
+from embedpipe.stages.snapshot import Sources
 from embedpipe.stages.upkeep import Counts, HasTime, Part
 
 
@@ -21,6 +24,7 @@ def parts(services: MaintenanceServices) -> dict[str, Part]:
         found["compact"] = lambda has_time: _compact(services, has_time)
     found["cleanup"] = lambda has_time: _clean_up(services, has_time)
     found["orphans"] = lambda has_time: _remove_orphans(services, has_time)
+    found["gauges"] = lambda _: _measure(services)
     return found
 
 
@@ -73,3 +77,8 @@ def _remove_orphans(services: MaintenanceServices, has_time: HasTime) -> Counts:
         has_time=has_time,
     )
     return {"removed_orphans": removed}
+
+
+def _measure(services: MaintenanceServices) -> Counts:
+    sources = Sources(services.database, services.depths, services.dlq_depths)
+    return {"gauges": telemetry.tell(gauges(sources), own="maintenance")}

@@ -147,6 +147,10 @@ class Overview(Protocol):
         """Count what each stage did in the last seconds. Gives up after two seconds, too."""
         ...
 
+    def arrivals(self, window_s: float) -> dict[str, int]:
+        """Count the dead letters of each stage that were first seen in the last seconds."""
+        ...
+
     def figures(self, window_s: float) -> Figures:
         """Give what the last seconds saw."""
         ...

@@ -65,11 +65,15 @@ class Snapshot:
     dlqs: Mapping[str, Depths | None]
     reasons: Sequence[Reason] = ()
 
+    def knows(self, source: str) -> bool:
+        """Say whether a source answered."""
+        return all(reason.source != source for reason in self.reasons)
+
     def depth(self, stage: str) -> int | None:
         """Count the messages of a stage; None when one of its queues did not answer."""
         found = [self.queues[name] for name in QUEUES_OF[stage] if name in self.queues]
         known = [depths.total for depths in found if depths is not None]
-        return sum(known) if len(known) == len(found) else None
+        return sum(known) if found and len(known) == len(found) else None
 
 
 @dataclass

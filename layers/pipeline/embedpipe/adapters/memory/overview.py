@@ -73,6 +73,14 @@ class MemoryOverview:
             }
             return {stage: Counts(left[stage], failed[stage]) for stage in STAGES}
 
+    def arrivals(self, window_s: float) -> dict[str, int]:
+        """See `ports.Overview.arrivals`."""
+        with self._state.lock:
+            start = self._state.now() - timedelta(seconds=window_s)
+            letters = self._state.dlq_entries.values()
+            seen = Counter(row.entry.stage for row in letters if row.arrived_at >= start)
+        return {stage: seen[stage] for stage in STAGES}
+
     def figures(self, window_s: float) -> Figures:
         """See `ports.Overview.figures`."""
         with self._state.lock:
@@ -195,6 +203,13 @@ class MemoryOverview:
         ]
 
     def _failed_in(self, row: JobRow) -> str:
+        letters = [
+            letter
+            for letter in self._state.dlq_entries.values()
+            if (letter.entry.job_id, letter.entry.epoch) == (row.job_id, row.epoch)
+        ]
+        if letters:
+            return min(letters, key=lambda letter: letter.arrived_at).entry.stage
         if row.storing_at is not None:
             return "store"
         return "chunk" if row.embedding_at is None else "embed"

@@ -57,6 +57,14 @@ class PostgresOverview:
             connection.execute(statement("overview", "limit_time"))
             return _counts(connection, {"window_s": window_s})
 
+    def arrivals(self, window_s: float) -> dict[str, int]:
+        """See `ports.Overview.arrivals`."""
+        with self._sessions.transaction(as_operator=True) as connection:
+            rows = connection.execute(
+                statement("overview", "arrivals"), {"window_s": window_s}
+            ).fetchall()
+        return dict.fromkeys(STAGES, 0) | {row["stage"]: row["letters"] for row in rows}
+
     def figures(self, window_s: float) -> Figures:
         """See `ports.Overview.figures`."""
         parameters = {"window_s": window_s}

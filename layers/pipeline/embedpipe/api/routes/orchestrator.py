@@ -13,6 +13,7 @@ from embedpipe.api.operator_answers import (
 )
 from embedpipe.api.operator_requests import OperatorJobsQuery, WindowQuery
 from embedpipe.ports.overview import View
+from embedpipe.stages.gauges import gauges, prometheus
 from embedpipe.stages.stuck import idle_jobs
 
 orchestrator = Noun("orchestrator")
@@ -77,6 +78,25 @@ def get_metrics(call: Call, query: WindowQuery) -> Reply:
     window_s = float(query.window_seconds)
     figures = call.services.database.overview.figures(window_s)
     return Reply(metrics_of(look(call), figures, window_s), headers=OF_THE_MOMENT)
+
+
+@orchestrator.get(
+    "/metrics",
+    "Measure the pipeline for Prometheus",
+    is_for_admins=True,
+    aliases=("/metrics",),
+    media_type="text/plain",
+)
+def get_gauges(call: Call) -> Reply:
+    """Give what maintenance measures each minute, of this moment, in the text format of Prometheus.
+
+    What does not answer is left out.
+    """
+    return Reply(
+        prometheus(gauges(sources(call))),
+        headers=OF_THE_MOMENT,
+        media_type="text/plain; version=0.0.4; charset=utf-8",
+    )
 
 
 @orchestrator.get(

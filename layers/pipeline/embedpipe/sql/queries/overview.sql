@@ -58,6 +58,13 @@ WHERE j.status = 'failed'
   AND j.finished_at >= now() - make_interval(secs => %(window_s)s)
 GROUP BY 1
 
+-- arrivals --
+-- Dead letters that were first seen within a window.
+SELECT stage, count(*)::integer AS letters
+FROM dlq_entries
+WHERE arrived_at >= now() - make_interval(secs => %(window_s)s)
+GROUP BY stage
+
 -- figures --
 -- What a window saw: percentiles of durations in seconds, ends, tokens, cost.
 SELECT count(*) FILTER (WHERE m.status = 'succeeded')::integer AS succeeded,
