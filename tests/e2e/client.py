@@ -149,6 +149,7 @@ class Queues:
             QueueUrl=self._urls[queue],
             MaxNumberOfMessages=10,
             VisibilityTimeout=0,
+            AttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
         found: list[dict[str, Any]] = answer.get("Messages", [])
