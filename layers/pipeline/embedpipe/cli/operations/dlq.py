@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,22 @@ app = typer.Typer(
 )
 app.command("requeue")(requeue_command)
 
+
+class State(StrEnum):
+    """What was decided about an entry."""
+
+    QUARANTINED = "quarantined"
+    APPROVED = "approved"
+    APPROVED_FOR_REQUEUE = "approved_for_requeue"
+    IGNORED = "ignored"
+    REQUEUED = "requeued"
+
+    @property
+    def in_full(self) -> str:
+        """Its name in the API."""
+        return STATES["approve"] if self is State.APPROVED else self.value
+
+
 STATES = {"approve": "approved_for_requeue", "ignore": "ignored", "quarantine": "quarantined"}
 
 OfStage = Annotated[Stage | None, typer.Option("--stage", "-s", help="Only of this stage.")]
@@ -31,9 +48,7 @@ def list_command(
     stage: OfStage = None,
     job: Annotated[str | None, typer.Option("--job", help="Only of this job.")] = None,
     error_code: Annotated[str | None, typer.Option(help="Only with this error.")] = None,
-    state: Annotated[
-        str | None, typer.Option(help="Only quarantined, approved_for_requeue, ignored, requeued.")
-    ] = None,
+    state: Annotated[State | None, typer.Option(help="Only in this state.")] = None,
     limit: Limit = 20,
     details: Details = False,
     url: Url = None,
@@ -49,7 +64,7 @@ def list_command(
             stage=stage.today if stage else None,
             job_id=job,
             error_code=error_code,
-            state=STATES.get((state or "").removesuffix("d"), state),
+            state=state.in_full if state else None,
         )
     if as_json:
         output.emit_json(found)

@@ -14,6 +14,8 @@ from embedpipe.cli.operations.options import Confirm, DryRun, Note, Pace, Stage,
 from embedpipe.cli.operations.repeating import Step, until_done
 from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url
 
+#: Statuses of a redrive that goes on.
+OPEN = ("running", "cancelling")
 REDRIVE = f"{DLQ}/redrive"
 #: How long a redrive that the queue service does by itself is left alone between two looks.
 LOOK_S = 1.0
@@ -64,7 +66,7 @@ def _move(api: Api, asked: dict[str, Any], total: int, is_quiet: bool) -> dict[s
         before = found.get("moved", 0)
         found.update(api.call("POST", REDRIVE, json=asked))
         wait_s = LOOK_S if found["native"] else 0.0
-        is_over = found["status"] != "running"
+        is_over = found["status"] not in OPEN
         return Step(found["moved"] - before, found["remaining"], wait_s, is_over)
 
     until_done(step, verb="moved", total=total, is_quiet=is_quiet)

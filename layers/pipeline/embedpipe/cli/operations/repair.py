@@ -52,7 +52,7 @@ def reset_stuck_command(
         # A page that was not full was the last one, if there was time for all of it.
         is_last = done["matched"] < page and done["restarted"] + done["refused"] >= done["matched"]
         is_over = is_last or not done["restarted"] or sums["restarted"] >= limit
-        return Step(done["restarted"], remaining=1, is_over=is_over)
+        return Step(done["restarted"], done["matched"] - done["restarted"], is_over=is_over)
 
     with calls.connect(url, data_dir) as api:
         until_done(step, verb="started again", is_quiet=as_json)

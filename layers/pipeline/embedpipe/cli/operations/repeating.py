@@ -13,7 +13,7 @@ from embedpipe.cli import output
 from embedpipe.cli.client import ApiError, UnreachableError
 
 #: How often nothing may happen before it is given up, and the pause between two such requests.
-PATIENCE = 10
+PATIENCE = 60
 PAUSE_S = 1.0
 AGAIN = "asking again continues"
 
@@ -29,17 +29,17 @@ class Step:
     done
         So many more.
     remaining
-        So many are left; it is over without any.
+        So many are left.
     wait_s
         How long the API wants to be left alone.
     is_over
-        Whether there is no use in asking again, whatever remains.
+        Whether there is no use in asking again, whatever remains; None: over when nothing does.
     """
 
     done: int
     remaining: int
     wait_s: float = 0.0
-    is_over: bool = False
+    is_over: bool | None = None
 
 
 def until_done(
@@ -61,7 +61,7 @@ def until_done(
                 step = ask()
                 done += step.done
                 show(done, max(total, done + step.remaining))
-                if step.is_over or not step.remaining:
+                if not step.remaining if step.is_over is None else step.is_over:
                     return done
                 idle = 0 if step.done else idle + 1
                 if idle > PATIENCE:

@@ -36,7 +36,9 @@ class Sums:
         self.remaining = answer["remaining"]
         wait_s = float(answer["retry_after_s"] or 0.0)
         moved = answer["requeued"] or is_new or wait_s
-        return Step(answer["requeued"], answer["remaining"], wait_s, is_over=not moved)
+        return Step(
+            answer["requeued"], answer["remaining"], wait_s, is_over=None if moved else True
+        )
 
     def as_dict(self, dry_run: bool) -> dict[str, Any]:
         """Give the sums in the form of the API's answer."""
