@@ -29,7 +29,7 @@ class Client:
         planned: Iterator[Submission],
         *,
         seed: int,
-        threads: int = 3,
+        threads: int = 6,
     ) -> None:
         self._api = api
         self._keys = keys

@@ -15,8 +15,8 @@ from tests.chaos.processes import Process
 from tests.chaos.world import World
 
 Act = Callable[[Fault], None]
-#: Of ten signals nine go to a process that is not stopped.
-_SPARED = 0.9
+#: The share of signals that go to a process that is not stopped.
+_SPARED = 0.97
 
 
 class Nemesis:

@@ -18,8 +18,9 @@ FLOORS_OF_8000 = {
 }
 #: The same whatever the size, in percent.
 SHARES = {"duplicates %": 15.0, "lost 202s %": 5.0}
-#: Plans are a little larger than floors: a signal may find its process gone.
-_SURPLUS = 1.12
+#: Plans are larger than floors: a signal may find nobody, a zombie may be killed in its sleep.
+_SURPLUS = {"zombies": 1.35}
+_USUAL_SURPLUS = 1.12
 
 
 @dataclass(frozen=True)
@@ -59,4 +60,6 @@ class Profile:
 
     def count(self, name: str) -> int:
         """How many of something to plan."""
-        return int(self.floors.get(name, 0.0) * _SURPLUS) + 1 if name not in self.without else 0
+        if name in self.without:
+            return 0
+        return int(self.floors.get(name, 0.0) * _SURPLUS.get(name, _USUAL_SURPLUS)) + 1

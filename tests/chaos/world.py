@@ -16,9 +16,11 @@ from embedpipe.local import databases, emulator, variables
 from embedpipe.local.emulator import Emulator
 from embedpipe.local.errors import LocalCloudError
 from embedpipe.local.event_source import Poller
+from embedpipe.local.lambda_api import LambdaApi
 from embedpipe.local.postgres import Postgres
 from embedpipe.local.process import Guard
 from embedpipe.local.scheduler import Scheduler
+from embedpipe.local.server import Server, listen
 from embedpipe.local.template import Schedule, Template
 from embedpipe.local.variables import Addresses
 from psycopg.conninfo import conninfo_to_dict
@@ -35,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 VISIBILITY_S = 3
 SLOW_S = 2.0 * VISIBILITY_S
 MAINTENANCE_EVERY_S = 3.0
-COUNTS = {"api": 3, "chunk": 3, "store": 3, "maintenance": 1}
+COUNTS = {"api": 5, "chunk": 3, "store": 3, "maintenance": 1}
 WORKERS = 4
 MESSAGE_CHUNKS = 4
 BUCKET = "embedpipe-content"
@@ -47,7 +49,7 @@ DLQ_KEY = base64.b64encode(bytes(range(32))).decode()
 #: Short waits and small batches: what takes minutes on AWS is to happen in seconds here.
 SETTINGS = {
     "EMBED_VISIBILITY_S": str(VISIBILITY_S),
-    "EMBED_WAIT_S": "1",
+    "EMBED_WAIT_S": "2",
     "EMBED_STOP_TIMEOUT_S": "6",
     "EMBED_BUFFER_TOKENS": "2048",
     "EMBED_MESSAGE_MAX_CHUNKS": str(MESSAGE_CHUNKS),
@@ -82,6 +84,7 @@ class World:
             guard=self.guard,
             log=self.logs / "ministack.log",
         )
+        self.lambda_socket = listen(0)
         self.proxies: Proxies | None = None
         self.keys: dict[str, str] = {}
 
@@ -91,6 +94,7 @@ class World:
         self._make_tenants()
         self._make_processes()
         self.keeper.start()
+        self.lambda_api.start()
         for clock in self.clocks:
             clock.start()
 
@@ -160,6 +164,8 @@ class World:
             worker_token="geheim-of-the-endpoint",
             api_key=ADMIN_KEY,
             dlq_key=DLQ_KEY,
+            lambda_url=f"http://{host}:{self.lambda_socket.getsockname()[1]}",
+            event_source_ids=self.template.event_source_ids(),
         )
 
     def _make_processes(self) -> None:
@@ -175,7 +181,11 @@ class World:
         program = ROOT / "functions" / "embed_gpu" / "app.py"
         self.workers = [Worker(role, self.zygote, program, SLOW_S) for _ in range(WORKERS)]
         self.keeper = Keeper(list(self.functions.values()), self.workers)
-        self.clocks: list[Poller | Scheduler] = [*self._pollers(addresses), self._schedule()]
+        mappings = self._pollers(addresses)
+        self.clocks: list[Poller | Scheduler] = [*mappings.values(), self._schedule()]
+        # What an operator pauses with: the part of Lambda's API that switches the mappings.
+        switches = LambdaApi(mappings, self.directory / "event-sources.json")
+        self.lambda_api = Server(switches, self.lambda_socket, "lambda")
 
     def _role(self, name: str, cwd: Path, made: dict[str, str], timeout_s: float) -> Role:
         common = {
@@ -186,10 +196,11 @@ class World:
         }
         return Role(name, cwd, {**common, **made}, self.logs / f"{name}.log", timeout_s)
 
-    def _pollers(self, addresses: Addresses) -> list[Poller]:
+    def _pollers(self, addresses: Addresses) -> dict[str, Poller]:
         sqs = emulator.client("sqs", addresses.endpoint_url, read_timeout_s=6.0)
-        return [
-            Poller(
+        described = self.template.functions()
+        return {
+            source.uuid: Poller(
                 source,
                 sqs=sqs,
                 queue_url=addresses.queue_urls[source.queue],
@@ -198,8 +209,8 @@ class World:
                 concurrency=COUNTS[name],
             )
             for name in ("chunk", "store")
-            for source in self.template.functions()[name].event_sources
-        ]
+            for source in described[name].event_sources
+        }
 
     def _schedule(self) -> Scheduler:
         schedule = Schedule("maintenance", MAINTENANCE_EVERY_S)
@@ -242,6 +253,7 @@ class World:
             function.close()
         with suppress(AttributeError, RuntimeError):
             self.keeper.stop()
+            self.lambda_api.stop()
         self.zygote.close()
         if self.proxies is not None:
             self.proxies.close()
