@@ -27,6 +27,11 @@ class Cloud:
     api_key: str
     process: psutil.Process
     start_s: float
+    directory: Path
+
+    def logs(self) -> list[Path]:
+        """Where its processes write, what `embedpipe up` says included."""
+        return [self.directory.parent / "up.log", *sorted((self.directory / "logs").glob("*.log"))]
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds used so far, by part."""
@@ -51,10 +56,18 @@ class Cloud:
 
 
 @contextmanager
-def running() -> Iterator[Cloud]:
-    """Start a fresh cloud in a temporary directory and stop it afterwards."""
+def running(*arguments: str) -> Iterator[Cloud]:
+    """Start a fresh cloud in a temporary directory and stop it afterwards.
+
+    Parameters
+    ----------
+    arguments
+        More of what `embedpipe up` takes.
+    """
     models = os.environ.get("MODELS_DIR", str(ROOT / ".embedpipe" / "models"))
-    with tempfile.TemporaryDirectory(prefix="embedpipe-bench-") as directory:
+    with tempfile.TemporaryDirectory(prefix="embedpipe-bench-") as temporary:
+        directory = Path(temporary) / "cloud"
+        log = (Path(temporary) / "up.log").open("w")
         began = time.perf_counter()
         child = subprocess.Popen(
             [
@@ -64,9 +77,10 @@ def running() -> Iterator[Cloud]:
                 "up",
                 f"--data-dir={directory}",
                 "--port=0",
+                *arguments,
             ],
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=log,
             text=True,
             cwd=ROOT,
             env={**os.environ, "MODELS_DIR": models},
@@ -78,13 +92,15 @@ def running() -> Iterator[Cloud]:
                 raise SystemExit("the local cloud did not start; see `embedpipe up`")
             yield Cloud(
                 url=line[1],
-                api_key=(Path(directory) / "api_key").read_text().strip(),
+                api_key=(directory / "api_key").read_text().strip(),
                 process=psutil.Process(child.pid),
                 start_s=time.perf_counter() - began,
+                directory=directory,
             )
         finally:
             child.send_signal(signal.SIGTERM)
             child.wait(timeout=60)
+            log.close()
 
 
 def _part(process: psutil.Process) -> str:

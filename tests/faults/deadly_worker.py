@@ -12,14 +12,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from embedpipe.adapters.memory import FakeEmbedder, FakeEmbedders, FakeModels, FakeTokenizer
-from embedpipe.bootstrap import EmbedServices, parts
-from embedpipe.settings import EmbedSettings
+from embedpipe.adapters.memory import FakeEmbedder, FakeTokenizer
 from embedpipe.worker import run_process
 
 from functions.embed_gpu.app import make_worker
-
-MODEL = FakeModels().get("fake")
+from tests.faults.wiring import embed_services
 
 
 def _id(word: str) -> int:
@@ -43,24 +40,7 @@ class DeadlyEmbedder(FakeEmbedder):
 
 def main() -> int:
     """Run until stopped, or dead."""
-    settings = EmbedSettings.from_environment()
-    blobs = parts.blobs(settings.content_bucket)
-    database = parts.database(settings)
-    worker = make_worker(
-        EmbedServices(
-            database=database,
-            inboxes=parts.embed_queues(settings, blobs, settings.embed_dlq_url),
-            store_queue=parts.queue(
-                "store", settings.store_queue_url, settings.max_message_bytes, blobs
-            ),
-            blobs=blobs,
-            models=FakeModels(MODEL),
-            embedders=FakeEmbedders(DeadlyEmbedder()),
-            policy=parts.policy(settings),
-            settings=settings,
-        )
-    )
-    return run_process(worker)
+    return run_process(make_worker(embed_services(DeadlyEmbedder())))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from embedpipe.ports import NewBatch, NewChunk, OutboxRow, Outgoing
 from embedpipe.stages.store import store
 
 from tests.builders import a_new_job
-from tests.faults.deadly_worker import MODEL
+from tests.faults.wiring import MODEL
 from tests.ministack import ministack
 from tests.postgres import read_table
 
