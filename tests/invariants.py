@@ -66,15 +66,18 @@ ALWAYS: dict[str, str] = {
     "stale: chunks of a version that is over": """
         SELECT c.document_id, c.version, d.current_version FROM documents d
         JOIN chunks c USING (tenant_id, collection, document_id)
-        WHERE c.version < d.current_version""",
+        WHERE c.version < d.current_version AND NOT d.is_compacting""",
     "stale: a later version succeeded and is not visible": """
         SELECT j.document_id, j.version, d.current_version FROM jobs j
         JOIN documents d USING (tenant_id, collection, document_id)
-        WHERE j.status = 'succeeded' AND j.version > coalesce(d.current_version, 0)""",
+        WHERE j.status = 'succeeded' AND j.version > coalesce(d.current_version, 0)
+          AND (d.current_version IS NOT NULL OR NOT d.is_compacting AND EXISTS (
+              SELECT FROM chunks c WHERE (c.tenant_id, c.collection, c.document_id, c.version)
+                  = (j.tenant_id, j.collection, j.document_id, j.version)))""",
     "orphan: chunks without a job in progress or a visible version": f"""
         SELECT c.document_id, c.version, c.chunk_index FROM chunks c
         JOIN documents d USING (tenant_id, collection, document_id)
-        WHERE c.version IS DISTINCT FROM d.current_version AND NOT EXISTS (
+        WHERE c.version IS DISTINCT FROM d.current_version AND NOT d.is_compacting AND NOT EXISTS (
             SELECT FROM jobs j WHERE {_JOB_OF_VERSION.format("c")} AND j.status IN {_OPEN})""",
     "orphan: a vector without its chunk": """
         SELECT e.document_id, e.version, e.chunk_index FROM embeddings e
@@ -178,7 +181,8 @@ _WATCH = """
         WHEN (OLD.status <> NEW.status OR OLD.epoch <> NEW.epoch)
         EXECUTE FUNCTION watched.note_job();
     CREATE OR REPLACE TRIGGER watched_version AFTER UPDATE ON public.documents FOR EACH ROW
-        WHEN (OLD.current_version IS DISTINCT FROM NEW.current_version)
+        WHEN (OLD.current_version IS DISTINCT FROM NEW.current_version
+            AND NOT (NEW.current_version IS NULL AND NEW.is_compacting))
         EXECUTE FUNCTION watched.note_version();
 """
 

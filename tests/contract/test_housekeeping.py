@@ -224,6 +224,17 @@ def test_a_version_that_another_job_names_stays(backend: Backend) -> None:
     assert backend.database.jobs.get("acme", superseded.job_id).status is JobStatus.CANCELLED
 
 
+def test_messages_of_a_removed_job_that_nobody_could_send_go_with_it(backend: Backend) -> None:
+    ref = admit(backend.database, document_id="cancelled")
+    backend.database.jobs.cancel("acme", ref.job_id)
+    backend.age_ends(31 * DAY_S)
+    other = admit(backend.database, document_id="open")
+
+    remove_finished(backend)
+
+    assert [row["message_key"] for row in backend.rows("outbox")] == [other.job_id]
+
+
 def test_a_dry_run_counts_and_changes_nothing(backend: Backend) -> None:
     a_stored_job(backend.database)
     a_stored_job(backend.database)

@@ -144,6 +144,11 @@ class MemoryHousekeeping:
             for batch in self._state.batches_of(job):
                 del self._state.batches[batch.tenant_id, batch.job_id, batch.epoch, batch.batch_no]
             del self._state.jobs[job.tenant_id, job.job_id]
+            self._state.outbox = {
+                key: row
+                for key, row in self._state.outbox.items()
+                if row.tenant_id != job.tenant_id or not row.message_key.startswith(job.job_id)
+            }
         for key in versions:
             self._state.remove_version(*key)
             del self._state.document_versions[key]

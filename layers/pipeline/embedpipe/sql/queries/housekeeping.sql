@@ -121,13 +121,26 @@ ORDER BY d.collection, d.document_id
 FOR UPDATE SKIP LOCKED
 
 -- remove_jobs --
--- Jobs of locked documents that still are finished for so long, with their batches.
-DELETE FROM jobs j
-USING unnest(%(collections)b::text[], %(document_ids)b::text[]) AS o (collection, document_id)
-WHERE j.tenant_id = %(tenant_id)s
-  AND j.job_id = ANY (%(job_ids)s)
-  AND (j.collection, j.document_id) = (o.collection, o.document_id)
-  AND j.finished_at < now() - make_interval(secs => %(days)s * 86400)
+-- Jobs of locked documents that still are finished for so long, with their batches; and messages of
+-- theirs that nobody could send, which have no effect any more.
+WITH gone AS (
+    DELETE FROM jobs j
+    USING unnest(%(collections)b::text[], %(document_ids)b::text[]) AS o (collection, document_id)
+    WHERE j.tenant_id = %(tenant_id)s
+      AND j.job_id = ANY (%(job_ids)s)
+      AND (j.collection, j.document_id) = (o.collection, o.document_id)
+      AND j.finished_at < now() - make_interval(secs => %(days)s * 86400)
+    RETURNING j.job_id::text AS job_id
+),
+unsent AS (
+    DELETE FROM outbox o
+    USING gone g
+    WHERE o.tenant_id = %(tenant_id)s
+      AND o.queue IN ('chunk', 'embed', 'embed_high', 'embed_low', 'store')
+      AND o.message_key BETWEEN g.job_id AND g.job_id || '~'
+)
+SELECT job_id
+FROM gone
 
 -- remove_versions --
 -- Versions of locked documents that are over: not visible, not the latest, and no job names them.
