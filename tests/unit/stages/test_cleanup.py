@@ -120,3 +120,14 @@ def test_old_entries_of_the_audit_log_go_and_newer_ones_stay() -> None:
 
     assert (cleaned.audit, records) == (1, OldRecords(audit=1))
     assert [row["result"] for row in past.database.rows("audit_log")] == ["new"]
+
+
+def test_skips_that_are_over_go() -> None:
+    past = Past(2, days=0)
+    for row, ttl_s in zip(past.database.rows("jobs"), (60, 7200), strict=True):
+        past.database.skips.skip(row["job_id"], ttl_s, ACT)
+    past.wait(3600)
+
+    past.retain()
+
+    assert len(past.database.rows("job_skips")) == 1

@@ -99,6 +99,7 @@ def retain(
     records = OldRecords()
     if has_time():
         records = keeping.remove_records(audit_days=audit_days, days=jobs_days, limit=limit)
+        database.skips.remove_expired(limit)
     is_over = not cleaned.remaining and records.audit < limit
     keeping.save(_NAME, "" if is_over else "unfinished")
     return Cleaned(jobs, versions, records.audit, not is_over), records
