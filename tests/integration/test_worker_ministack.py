@@ -21,6 +21,8 @@ from embedpipe.adapters.embed_endpoint import HttpEmbedder
 from embedpipe.adapters.postgres import PostgresDatabase
 from embedpipe.adapters.sqs import SqsQueue
 from embedpipe.adapters.tokenizer import ModelsDirectory
+from embedpipe.domain.audit import Act, Actor
+from embedpipe.domain.controls import ControlAction
 from embedpipe.domain.jobs import JobRef, JobStatus
 from embedpipe.domain.lanes import LANES, NORMAL, QUEUES
 from embedpipe.domain.tokens import pack
@@ -37,6 +39,8 @@ pytest.importorskip("ministack")
 
 APP = Path(__file__).parents[2] / "functions" / "embed_gpu" / "app.py"
 TENANT = "real"
+#: By when a paused worker receives nothing any more.
+PAUSED_WITHIN_S = 10.0
 AWS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -112,6 +116,11 @@ class Cloud:
         )
         self.lanes[lane].send([Outgoing("0", message.encode(), group_id=TENANT)])
         return message
+
+    def act(self, action: ControlAction) -> None:
+        """Do to the embed stage what an operator would."""
+        act = Act(Actor(TENANT, "key"), f"stage.{action}", "embed")
+        self.database.controls.set("embed", action, act)
 
     @property
     def tokenizer(self) -> Any:
@@ -255,6 +264,37 @@ def test_a_stop_while_every_lane_is_polled_waits_for_the_polls_and_loses_nothing
     assert {lane: decode(EmbedRequested, one.body).batch for lane, [one] in came.items()} == {
         lane: message.batch for lane, message in messages.items()
     }
+
+
+def test_a_paused_worker_receives_from_no_lane_and_goes_on_by_itself(cloud: Cloud) -> None:
+    first = cloud.submit(texts(0))
+    with worker(cloud, EMBED_HEARTBEAT_S="1") as process:
+        until(lambda: cloud.visible() + cloud.hidden() == 0)
+        cloud.act(ControlAction.PAUSE)
+        asked_at = time.monotonic()
+        until(lambda: [one.state for one in cloud.database.heartbeats.all()] == ["paused"])
+        # What was being polled for is over, too.
+        time.sleep(max(0.0, PAUSED_WITHIN_S - (time.monotonic() - asked_at)))
+        waiting = {lane: cloud.submit(texts(n), lane) for n, lane in enumerate(LANES, 1)}
+        # More polls than one would have begun by now.
+        time.sleep(3 * float(cloud.environment["EMBED_WAIT_S"]))
+        depths = cloud.visible(), cloud.hidden()
+        # By this test, which puts them back: the first receive that there is.
+        peeked = {lane: queue.receive(wait_s=0) for lane, queue in cloud.lanes.items()}
+        counts = {one.receive_count for received in peeked.values() for one in received}
+        for lane, received in peeked.items():
+            cloud.lanes[lane].extend(received, 0)
+        cloud.act(ControlAction.RESUME)
+        until(lambda: cloud.visible() + cloud.hidden() == 0)
+        status, _ = stop(process)
+
+    assert depths == (3, 0)
+    assert counts == {1}
+    assert {answer.batch for answer in cloud.take_answers()} == {
+        message.batch for message in (first, *waiting.values())
+    }
+    assert status == 0
+    assert cloud.database.heartbeats.all() == []
 
 
 def test_vectors_do_not_depend_on_neighbours_and_queries_use_the_same_model(cloud: Cloud) -> None:

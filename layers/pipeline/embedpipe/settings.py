@@ -251,7 +251,7 @@ class StoreSettings(DatabaseSettings, RetrySettings, QueueSettings):
     content_bucket: str = Field(alias="CONTENT_BUCKET")
 
 
-class MaintenanceSettings(DatabaseSettings, DeadLetterSettings):
+class MaintenanceSettings(DatabaseSettings, DeadLetterSettings, EventSourceSettings):
     """`functions/maintenance`. Connects with the maintenance role."""
 
     content_bucket: str = Field(alias="CONTENT_BUCKET")

@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 import pytest
 from embedpipe import bootstrap, telemetry
 from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
+from embedpipe.adapters.memory.event_sources import MemoryEventSources
+from embedpipe.domain.audit import Act, Actor
+from embedpipe.domain.controls import ControlAction
 from embedpipe.domain.lanes import QUEUES as EMBED_QUEUES
 from embedpipe.errors import StoreUnavailableError
 from embedpipe.ports import OutboxRow
@@ -163,3 +166,17 @@ def test_the_entry_point_counts_what_failed(
 
     line = own_line(capsys.readouterr().out)
     assert line["MaintenancePartsFailed"] == [1.0]
+
+
+def test_an_event_source_that_is_not_as_its_control_says_is_switched() -> None:
+    services, _ = some_services(left=0)
+    sources = MemoryEventSources()
+    services = replace(services, event_sources=sources)
+    act = Act(Actor("default", "key"), "stage.pause", "chunk")
+    services.database.controls.set("chunk", ControlAction.PAUSE, act)
+
+    first = app.handle(event("maintenance_sweep"), services)
+    again = app.handle(event("maintenance_sweep"), services)
+
+    assert (first["aligned"], again["aligned"]) == (1, 0)
+    assert sources.states() == {"chunk": "Disabled", "store": "Enabled"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from embedpipe.adapters.catalogue_files import default_model_id, load_catalogue
 from embedpipe.adapters.secrets import secret_or
 from embedpipe.bootstrap import parts
+from embedpipe.bootstrap.dead_letters import dead_letter_parts
 from embedpipe.bootstrap.services import (
     ChunkServices,
     EmbedServices,
@@ -75,6 +76,7 @@ def api() -> Services:
         dlq_depths=dlq_depths,
         controls=ControlReader(database.controls),
         event_sources=parts.event_sources(settings),
+        dead_letters=dead_letter_parts(settings),
     )
 
 
@@ -145,4 +147,6 @@ def maintenance() -> MaintenanceServices:
         settings=settings,
         depths=depths,
         dlq_depths=dlq_depths,
+        event_sources=parts.event_sources(settings),
+        dead_letters=dead_letter_parts(settings),
     )

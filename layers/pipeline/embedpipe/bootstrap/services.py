@@ -12,6 +12,7 @@ from embedpipe.ports import (
     Breakers,
     Database,
     Embedders,
+    EventSources,
     Inbox,
     Measured,
     Models,
@@ -20,6 +21,7 @@ from embedpipe.ports import (
 )
 from embedpipe.settings import ChunkSettings, EmbedSettings, MaintenanceSettings, StoreSettings
 from embedpipe.stages.controls import ControlReader
+from embedpipe.stages.dead_letters import DeadLetterParts
 
 if TYPE_CHECKING:
     from embedpipe.worker.cache import VectorCache
@@ -79,3 +81,5 @@ class MaintenanceServices:
     settings: MaintenanceSettings
     depths: Mapping[str, Measured] = field(default_factory=dict)
     dlq_depths: Mapping[str, Measured] = field(default_factory=dict)
+    dead_letters: DeadLetterParts | None = None
+    event_sources: EventSources | None = None

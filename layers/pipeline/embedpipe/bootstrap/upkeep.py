@@ -6,6 +6,8 @@ from embedpipe import telemetry
 from embedpipe.bootstrap.services import MaintenanceServices
 from embedpipe.stages.cleanup import retain
 from embedpipe.stages.compact import compact
+from embedpipe.stages.controls import align_all
+from embedpipe.stages.dead_letters import mirror_all
 from embedpipe.stages.gauges import gauges
 from embedpipe.stages.orphans import remove_orphans
 from embedpipe.stages.relay import sweep
@@ -19,7 +21,10 @@ def parts(services: MaintenanceServices) -> dict[str, Part]:
     found: dict[str, Part] = {
         "sweep": lambda has_time: _sweep(services, has_time),
         "rescue": lambda has_time: _rescue(services, has_time),
+        "controls": lambda _: _align(services),
     }
+    if services.dead_letters is not None:
+        found["dead_letters"] = lambda has_time: _mirror(services, has_time)
     if services.settings.compactor_enabled:
         found["compact"] = lambda has_time: _compact(services, has_time)
     found["cleanup"] = lambda has_time: _clean_up(services, has_time)
@@ -42,6 +47,23 @@ def _rescue(services: MaintenanceServices, has_time: HasTime) -> Counts:
         has_time=has_time,
     )
     return {"rescued": rescued.restarted, "given_up": rescued.failed}
+
+
+def _align(services: MaintenanceServices) -> Counts:
+    if services.event_sources is None:
+        return {"aligned": 0}
+    return {"aligned": align_all(services.database.controls, services.event_sources)}
+
+
+def _mirror(services: MaintenanceServices, has_time: HasTime) -> Counts:
+    if services.dead_letters is None:
+        return {}
+    return mirror_all(
+        services.dead_letters,
+        database=services.database,
+        queues=services.queues,
+        has_time=has_time,
+    )
 
 
 def _compact(services: MaintenanceServices, has_time: HasTime) -> Counts:

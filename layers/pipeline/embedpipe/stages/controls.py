@@ -151,6 +151,19 @@ def misaligned(controls: Controls, event_sources: EventSources) -> list[str]:
     ]
 
 
+def align_all(controls: Controls, event_sources: EventSources) -> int:
+    """Switch what is not as its control says: whoever set that may have died before; say how many.
+
+    Raises
+    ------
+    EventSourceError, StoreUnavailableError
+        Some may be left for the next time.
+    """
+    return sum(
+        align(stage, controls, event_sources) for stage in misaligned(controls, event_sources)
+    )
+
+
 def drained_stages(
     found: Collection[Control], controls: Controls, queues: Mapping[str, Outbox]
 ) -> set[str]:
