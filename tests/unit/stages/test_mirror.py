@@ -10,7 +10,7 @@ from embedpipe.domain.dead_letters import MAX_PUT_BACK, RETENTION, EntryState
 from embedpipe.domain.jobs import JobError, JobStatus
 from embedpipe.errors import QueueUnavailableError
 from embedpipe.ports.sealing import Place
-from embedpipe.stages.dead_letters import mirror_all
+from embedpipe.stages.dead_letters import DeadLetterParts, mirror_all
 
 from tests.builders import a_chunked_job, admit
 from tests.unit.stages.dead_letter_desk import ACT, UNSEALED, Desk, a_body, times
@@ -219,11 +219,11 @@ def test_a_queue_that_is_away_keeps_no_other_from_its_turn() -> None:
 
     with pytest.raises(QueueUnavailableError):
         mirror_all(
-            {"chunk": away.letters, "store": there.letters},
+            DeadLetterParts(
+                {"chunk": away.letters, "store": there.letters}, there.sealer, there.pace
+            ),
             database=there.database,
-            sealer=there.sealer,
             queues=there.queues,
-            pace=there.pace,
             has_time=lambda: True,
         )
 
@@ -236,11 +236,9 @@ def test_maintenance_tells_what_it_did_and_what_expires() -> None:
     desk.reject("body")
 
     counts = mirror_all(
-        {"chunk": desk.letters},
+        DeadLetterParts({"chunk": desk.letters}, desk.sealer, desk.pace),
         database=desk.database,
-        sealer=desk.sealer,
         queues=desk.queues,
-        pace=desk.pace,
         has_time=lambda: True,
     )
 

@@ -12,7 +12,8 @@ import binascii
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from embedpipe.errors import ConflictError
 from embedpipe.ports.sealing import Place
@@ -76,6 +77,26 @@ class AesGcmSealer:
             )
         except InvalidTag:
             raise _damaged() from None
+
+
+class LateSealer:
+    """`ports.Sealer` of a setting that is read when it is first needed."""
+
+    def __init__(self, setting: Callable[[], str | None]) -> None:
+        self._made = cache(lambda: sealer_of(setting()))
+
+    @property
+    def key_id(self) -> str | None:
+        """See `ports.Sealer.key_id`."""
+        return self._made().key_id
+
+    def seal(self, data: bytes, place: Place) -> bytes:
+        """See `ports.Sealer.seal`."""
+        return self._made().seal(data, place)
+
+    def open(self, sealed: bytes, place: Place, key_id: str | None) -> bytes:
+        """See `ports.Sealer.open`."""
+        return self._made().open(sealed, place, key_id)
 
 
 def sealer_of(setting: str | None) -> PlainSealer | AesGcmSealer:

@@ -9,6 +9,7 @@ from embedpipe.ports import Blobs, Database, EventSources, Measured, Models, Out
 from embedpipe.ports.synchronous import SynchronousEmbedder
 from embedpipe.settings import ApiSettings
 from embedpipe.stages.controls import ControlReader
+from embedpipe.stages.dead_letters import DeadLetterParts
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Services:
     depths, dlq_depths
         What is looked at: queues by name in the outbox, dead-letter queues by stage. A lane that
         has no queue of its own is missing.
+    dead_letters
+        The dead-letter queues; without them nothing is put back.
     event_sources
         What receives for the functions; None where nobody may switch it.
     """
@@ -42,3 +45,4 @@ class Services:
     dlq_depths: Mapping[str, Measured] = field(default_factory=dict)
     controls: ControlReader | None = None
     event_sources: EventSources | None = None
+    dead_letters: DeadLetterParts | None = None

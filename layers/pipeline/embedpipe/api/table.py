@@ -6,6 +6,7 @@ from embedpipe.api.operations import Operation
 from embedpipe.api.routes.audit import audit
 from embedpipe.api.routes.breakers import breakers
 from embedpipe.api.routes.collections import collections
+from embedpipe.api.routes.dlq import dlq
 from embedpipe.api.routes.documents import documents
 from embedpipe.api.routes.embeddings import embeddings
 from embedpipe.api.routes.jobs import jobs
@@ -28,6 +29,7 @@ NOUNS = (
     orchestrator,
     stages,
     skips,
+    dlq,
     repairs,
     audit,
     system,

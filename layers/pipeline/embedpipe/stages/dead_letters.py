@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from embedpipe.ports import Database, DeadLetters, Outbox
 from embedpipe.ports.sealing import Sealer
@@ -12,13 +13,29 @@ from embedpipe.stages.redrive import Mover
 from embedpipe.stages.requeue import Pace
 
 
+@dataclass(frozen=True)
+class DeadLetterParts:
+    """What works on dead letters.
+
+    Attributes
+    ----------
+    letters
+        The DLQs by stage.
+    request_s
+        How long one request of an operator works on them.
+    """
+
+    letters: Mapping[str, DeadLetters]
+    sealer: Sealer
+    pace: Pace
+    request_s: float = 10.0
+
+
 def mirror_all(
-    letters: Mapping[str, DeadLetters],
+    parts: DeadLetterParts,
     *,
     database: Database,
-    sealer: Sealer,
     queues: Mapping[str, Outbox],
-    pace: Pace,
     has_time: HasTime,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, int]:
@@ -36,15 +53,17 @@ def mirror_all(
         ("dlq_added", "dlq_gone", "dlq_put_back", "dlq_failed_jobs", "dlq_moved"), 0
     )
     failure: Exception | None = None
-    for stage, dlq in letters.items():
+    for stage, dlq in parts.letters.items():
         try:
             redrive = database.redrives.newest(stage)
             if redrive is not None and redrive.is_open:
-                mover = Mover(dlq, database, sealer, queues, pace, sleep)
+                mover = Mover(dlq, database, parts.sealer, queues, parts.pace, sleep)
                 now = mover.advance(has_time)
                 counts["dlq_moved"] += (now or redrive).moved - redrive.moved
                 continue
-            done = mirror(dlq, database=database, sealer=sealer, has_time=has_time, is_resumed=True)
+            done = mirror(
+                dlq, database=database, sealer=parts.sealer, has_time=has_time, is_resumed=True
+            )
             counts["dlq_added"] += done.added
             counts["dlq_gone"] += done.gone + done.removed
             counts["dlq_put_back"] += done.put_back
