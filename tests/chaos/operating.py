@@ -42,13 +42,12 @@ class Operator:
                 for entry in answer.body.get("items", [])
                 if entry["job_id"] is not None and entry["error_code"] is not None
             ]
-            if entries:
-                self._put_back(self._drawn.choice(entries))
+            if entries and self._put_back(self._drawn.choice(entries)):
                 return
             if self.stopping.wait(1.0):
                 return
 
-    def _put_back(self, entry: dict[str, str]) -> None:
+    def _put_back(self, entry: dict[str, str]) -> bool:
         # Whatever comes of it, the job may from now on be in a later epoch.
         for accepted in list(self._book.accepted.values()):
             if accepted.job_id == entry["job_id"]:
@@ -56,17 +55,15 @@ class Operator:
         named = {"stage": entry["stage"], "entry_id": entry["entry_id"]}
         state = {**named, "state": "approved_for_requeue", "operator_note": "chaos"}
         approved = self._ask("POST", "/embeddings/dlq/state", state)
-        if approved.status in _REFUSED:
-            return
         if approved.status != 200:
-            self._wrong("approving an entry", approved)
-            return
+            self._unless_refused("approving an entry", approved)
+            return False
         answer = self._ask("POST", "/embeddings/dlq/requeue", named)
-        if answer.status == 200:
-            self._book.count("requeues", int(answer.body["requeued"]))
-            self._book.count("requeues refused", len(answer.body["refused"]))
-        elif answer.status not in _REFUSED:
-            self._wrong("requeueing an entry", answer)
+        if answer.status != 200:
+            self._unless_refused("requeueing an entry", answer)
+            return False
+        self._book.count("requeues", int(answer.body["requeued"]))
+        return bool(answer.body["requeued"])
 
     def resume_all(self) -> None:
         """Leave nothing paused."""
@@ -88,6 +85,12 @@ class Operator:
             if answer.status not in _RETRIED or time.monotonic() > deadline:
                 return answer
             time.sleep(0.2)
+
+    def _unless_refused(self, what: str, answer: Answer) -> None:
+        if answer.status in _REFUSED:
+            self._book.count("requeues refused")
+        else:
+            self._wrong(what, answer)
 
     def _wrong(self, what: str, answer: Answer) -> None:
         self._book.violate(f"{what}: answered {answer.status} {answer.body.get('code')}")

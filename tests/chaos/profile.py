@@ -19,7 +19,7 @@ FLOORS_OF_8000 = {
 #: The same whatever the size, in percent.
 SHARES = {"duplicates %": 15.0, "lost 202s %": 5.0}
 #: Plans are larger than floors: a signal may find nobody, a zombie may be killed in its sleep.
-_SURPLUS = {"zombies": 1.35}
+_SURPLUS = {"zombies": 1.35, "requeues": 1.5}
 _USUAL_SURPLUS = 1.12
 
 

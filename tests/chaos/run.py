@@ -37,7 +37,7 @@ class Run:
         self._reader: Reader | None = None
         self._operator: Operator | None = None
         self._infrastructure = Infrastructure(self.world, self.book)
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
 
     def result(self) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
         """Do all of it; give what the report shows, and what is wrong."""
@@ -116,10 +116,15 @@ class Run:
         assert self._client is not None
         deadline = self._started + 1.5 * self.profile.seconds + 30
         while time.monotonic() < deadline:
+            told = time.monotonic()
             is_asked = self._client.join(_TELL_S)
-            self._tell()
-            if is_asked and all(nemesis.is_done for nemesis in self._nemeses):
+            is_done = all(nemesis.is_done for nemesis in self._nemeses)
+            if not is_asked or not is_done:
+                time.sleep(max(0.0, 1.0 - (time.monotonic() - told)))
+            if is_asked and is_done:
                 return
+            if time.monotonic() >= self._told + _TELL_S:
+                self._tell()
 
     def _heal(self) -> None:
         self._infrastructure.stopping.set()
@@ -132,6 +137,7 @@ class Run:
             self._operator.resume_all()
 
     def _tell(self) -> None:
+        self._told = time.monotonic()
         counts = self.book.counts
         names = ("SIGKILL", "zombies", "PostgreSQL crashes", "network faults", "searches with hits")
         said = ", ".join(f"{counts[name]} {name}" for name in names)
