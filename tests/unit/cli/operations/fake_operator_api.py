@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from embedpipe.cli.client import BASE, Api
+from embedpipe.cli.operations import calls
 
 Asked = dict[str, Any]
 Answer = Callable[[Asked], Any] | list[Any] | dict[str, Any] | httpx.Response
@@ -35,7 +36,7 @@ class FakeOperatorApi:
         """Answer a listing, page by page."""
 
         def page(asked: Asked) -> dict[str, Any]:
-            start, size = int(asked.get("cursor", 0)), int(asked["limit"])
+            start, size = int(asked.get("cursor", 0)), int(asked[calls.SIZES.get(path, "limit")])
             end = start + size
             cursor = str(end) if end < len(items) else None
             return {"items": items[start:end], "cursor": cursor}

@@ -62,7 +62,7 @@ def test_filters_are_passed_on(api: FakeOperatorApi, run: Run, state: str, asked
         "job_id": "j",
         "error_code": "SCHEMA",
         "state": asked,
-        "limit": "20",
+        "count": "20",
     }
 
 
@@ -112,20 +112,94 @@ def test_entries_are_decided_about(api: FakeOperatorApi, run: Run, verb: str, st
     assert {asked["operator_note"] for asked in api.bodies(f"{DLQ}/state")} == {"fixed"}
 
 
+def test_quarantined_ones_are_decided_about_by_filter(api: FakeOperatorApi, run: Run) -> None:
+    api.lists(DLQ, [a_letter(number) for number in range(120)])
+    api.on("POST", f"{DLQ}/state", by_entry)
+
+    done = run("dlq", "ignore", "-s", "embed", "--error-code", "E", says="y\n")
+
+    assert "120 dead letters: ignored?" in done.output
+    assert "120 dead letters ignored" in done.output
+    assert (
+        api.asked[0][2].items()
+        >= {
+            "stage": "embed",
+            "error_code": "E",
+            "state": "quarantined",
+        }.items()
+    )
+    assert len(api.bodies(f"{DLQ}/state")) == 120
+
+
+def test_by_filter_without_a_terminal_it_wants_a_confirmation(
+    api: FakeOperatorApi, run: Run
+) -> None:
+    api.lists(DLQ, [a_letter(1)])
+
+    done = run("dlq", "quarantine", "--stage", "embed")
+
+    assert done.exit_code == 2
+    assert api.asked[0][2]["state"] == "approved_for_requeue"
+    assert api.bodies(f"{DLQ}/state") == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["0001", "--job", "j"]])
+def test_which_are_meant_must_be_clear(
+    api: FakeOperatorApi, run: Run, arguments: list[str]
+) -> None:
+    assert run("dlq", "ignore", *arguments).exit_code == 2
+    assert api.asked == []
+
+
+def test_interrupted_decisions_say_how_far_they_came(api: FakeOperatorApi, run: Run) -> None:
+    api.lists(DLQ, [a_letter(number) for number in range(3)])
+
+    def decide(asked: dict[str, Any]) -> dict[str, Any]:
+        if len(api.bodies(f"{DLQ}/state")) == 3:
+            raise KeyboardInterrupt
+        return by_entry(asked)
+
+    api.on("POST", f"{DLQ}/state", decide)
+
+    done = run("dlq", "ignore", "--stage", "embed", "--confirm")
+
+    assert done.exit_code == 130
+    assert "2 of 3 ignored; asking again continues" in done.stderr
+
+
 def test_a_typing_error_changes_no_entry(api: FakeOperatorApi, run: Run) -> None:
     api.lists(DLQ, [a_letter(1)])
     api.on("POST", f"{DLQ}/state", by_entry)
 
-    done = run("dlq", "approve", "0001", "9999")
+    done = run("dlq", "approve", "0001", "9999", "--note", "fixed")
 
     assert done.exit_code == 1
     assert api.bodies(f"{DLQ}/state") == []
 
 
-def test_refresh_looks_into_one_queue_or_all(api: FakeOperatorApi, run: Run) -> None:
-    api.on("POST", f"{DLQ}/refresh", {})
+def test_who_approves_says_why(api: FakeOperatorApi, run: Run) -> None:
+    api.lists(DLQ, [a_letter(1)])
+    api.on("POST", f"{DLQ}/state", by_entry)
 
-    run("dlq", "refresh")
+    without = run("dlq", "approve", "0001")
+    asked = run("dlq", "approve", "0001", says="it is fixed\n")
+
+    assert (without.exit_code, asked.exit_code) == (2, 0)
+    assert "--note" in without.output
+    assert [one["operator_note"] for one in api.bodies(f"{DLQ}/state")] == ["it is fixed"]
+
+
+def test_refresh_looks_into_one_queue_or_all(api: FakeOperatorApi, run: Run) -> None:
+    nothing = {"added": 0, "gone": 0, "put_back": 0, "failed_jobs": 0, "complete": True}
+    seen = [{"stage": "chunk", **nothing}, {"stage": "store", **nothing, "put_back": 2}]
+    seen[1]["complete"] = False
+    api.on("POST", f"{DLQ}/refresh", {"stages": seen})
+
+    all_of_them = run("dlq", "refresh")
     run("dlq", "refresh", "--stage", "store")
 
     assert api.bodies(f"{DLQ}/refresh") == [{}, {"stage": "store"}]
+    assert lines(all_of_them) == [
+        "chunk: nothing new",
+        "store: 2 put back; there is more, ask again",
+    ]

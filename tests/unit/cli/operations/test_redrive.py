@@ -47,7 +47,7 @@ def test_one_of_the_queue_service_is_looked_at_now_and_then(api: FakeOperatorApi
     steps = [a_redrive(moved, native=True) for moved in (0, 2000, 4000)]
     api.on("POST", REDRIVE, [*steps, a_redrive(5000, "completed", native=True)])
 
-    done = run("redrive", "embed", "--confirm", "--json")
+    done = run("redrive", "embed", "--confirm", "--note", "fixed", "--json")
 
     assert json.loads(done.output)["moved"] == 5000
     assert api.slept == [1.0, 1.0]
@@ -57,7 +57,7 @@ def test_what_is_hidden_for_a_while_is_waited_for(api: FakeOperatorApi, run: Run
     still = [a_redrive(4990)] * 40
     api.on("POST", REDRIVE, [a_redrive(), *still, a_redrive(5000, "completed")])
 
-    done = run("redrive", "embed", "--confirm")
+    done = run("redrive", "embed", "--confirm", "--note", "fixed")
 
     assert done.exit_code == 0
     assert len(api.slept) >= 39
@@ -67,10 +67,20 @@ def test_a_failed_one_says_why_and_exits_1(api: FakeOperatorApi, run: Run) -> No
     failed = a_redrive(10, "failed", reason="AccessDenied")
     api.on("POST", REDRIVE, [a_redrive(), failed])
 
-    done = run("redrive", "embed", "--confirm")
+    done = run("redrive", "embed", "--confirm", "--note", "fixed")
 
     assert done.exit_code == 1
     assert "embed: failed (AccessDenied)" in done.output
+
+
+def test_it_wants_to_know_why(api: FakeOperatorApi, run: Run) -> None:
+    api.on("POST", REDRIVE, [a_redrive(), a_redrive(5000, "completed")])
+
+    without = run("redrive", "embed", "--confirm")
+    asked = run("redrive", "embed", "--confirm", says="it is fixed\n")
+
+    assert (without.exit_code, asked.exit_code) == (2, 0)
+    assert api.bodies(REDRIVE)[-1]["operator_note"] == "it is fixed"
 
 
 def test_without_a_terminal_it_wants_a_confirmation(api: FakeOperatorApi, run: Run) -> None:
@@ -104,7 +114,7 @@ def test_interrupted_it_says_how_far_it_came(api: FakeOperatorApi, run: Run) -> 
 
     api.on("POST", REDRIVE, step)
 
-    done = run("redrive", "embed", "--confirm")
+    done = run("redrive", "embed", "--confirm", "--note", "fixed")
 
     assert done.exit_code == 130
     assert "interrupted: moved 120; asking again continues" in done.stderr

@@ -15,7 +15,7 @@ REQUEUE = f"{DLQ}/requeue"
 
 def moved(matched: int, requeued: int, remaining: int = 0, **more: Any) -> dict[str, Any]:
     own = {"matched": matched, "requeued": requeued, "remaining": remaining}
-    return {**own, "refused": [], "retry_after_s": None, "dry_run": False, **more}
+    return {**own, "refused": [], "retry_after_s": 0, "dry_run": False, **more}
 
 
 def refused(*entries: str) -> list[dict[str, str]]:
@@ -30,11 +30,9 @@ def test_one_entry_is_put_back_without_a_question(api: FakeOperatorApi, run: Run
 
     assert done.exit_code == 0
     assert "1 of 1 put back" in done.output
-    assert api.bodies(REQUEUE)[-1] == {
-        "stage": "embed",
-        "entry_id": a_letter(2)["entry_id"],
-        "delete_from_dlq": True,
-    }
+    assert api.bodies(REQUEUE) == [
+        {"stage": "embed", "entry_id": a_letter(2)["entry_id"], "delete_from_dlq": True}
+    ]
 
 
 def test_many_are_put_back_by_filter_until_none_remains(api: FakeOperatorApi, run: Run) -> None:

@@ -22,9 +22,13 @@ def connect(url: str | None, data_dir: Path) -> Api:
     return options.connect(url, data_dir)
 
 
+#: Listings whose pages are not measured by `limit`.
+SIZES = {"/embeddings/dlq": "count"}
+
+
 def pages(api: Api, path: str, params: dict[str, Any], page: int = MAX_PAGE) -> Iterator[Any]:
     """Give the items of a listing, page by page as they are asked for."""
-    asked = {**params, "limit": page}
+    asked = {**params, SIZES.get(path, "limit"): page}
     while True:
         listing = api.call("GET", path, params=asked)
         yield from listing["items"]
@@ -42,6 +46,15 @@ def first(api: Api, path: str, limit: int, **params: Any) -> list[dict[str, Any]
 def is_interactive() -> bool:
     """Say whether somebody can be asked."""
     return sys.stdin.isatty()
+
+
+def why(note: str | None, what: str) -> str:
+    """Give the note, and ask for one that is missing: the API wants to know why."""
+    if note and note.strip():
+        return note
+    if not is_interactive():
+        fail(f"{what} needs a reason", "give one by --note", code=EXIT_USAGE)
+    return str(typer.prompt(f"Why {what}?", err=True))
 
 
 def be_sure(question: str, confirmed: bool) -> None:

@@ -89,6 +89,8 @@ def everything(letter: dict[str, Any]) -> Any:
         ("arrived", f"{words.since(letter['arrived_at'])} ago"),
         ("expires", f"in {words.until(letter['expires_at'])}{soon}"),
         ("receives", words.number(letter["receive_count"])),
+        ("put back", words.number(letter["put_back"]) if letter["put_back"] else ""),
+        ("queue", letter["source_queue"]),
         ("body", f"{letter['body_bytes']:,} bytes"),
         ("preview", words.text(_preview(letter["preview"]))),
     ]

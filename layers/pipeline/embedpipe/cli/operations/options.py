@@ -62,8 +62,8 @@ Idle = Annotated[
 ]
 Tenant = Annotated[str | None, typer.Option("--tenant", help="Only of this tenant.")]
 Pace = Annotated[
-    float | None,
-    typer.Option("--max-per-second", min=0.1, max=10_000, help="At most so many in a second."),
+    int | None,
+    typer.Option("--max-per-second", min=1, max=500, help="At most so many in a second."),
 ]
 Window = Annotated[
     str, typer.Option("--window", "-w", help="How far to look back, such as 15m, 1h, 7d.")

@@ -43,18 +43,17 @@ def redrive_command(
         if status:
             found = api.call("GET", REDRIVE, params={"stage": name})
         elif cancel:
-            found = api.call("POST", f"{REDRIVE}/cancel", json={"stage": name})
+            asked = {"stage": name, **given(operator_note=note)}
+            found = api.call("POST", f"{REDRIVE}/cancel", json=asked)
         else:
             asked = {"stage": name, **given(max_per_second=max_per_second)}
-            found = api.call(
-                "POST", REDRIVE, json={**asked, "dry_run": True, "operator_note": note or ""}
-            )
+            found = api.call("POST", REDRIVE, json={**asked, "dry_run": True})
             if not dry_run:
                 to_move = found["to_move"]
                 calls.be_sure(
                     f"Put {words.counted(to_move, 'dead letter')} of {name} back?", confirm
                 )
-                asked["operator_note"] = note or "redrive by the command line"
+                asked["operator_note"] = calls.why(note, "redrive")
                 found = _move(api, asked, to_move, as_json)
     _tell(found, dry_run, as_json)
 

@@ -85,12 +85,13 @@ def requeue_command(
     sums = Sums()
     with calls.connect(url, data_dir) as api:
         asked = [{**one, **options} for one in _which(api, entry, stage, wanted)]
-        for request in asked:
+        for request in asked if dry_run or entry is None else ():
             found = api.call("POST", REQUEUE, json={**request, "dry_run": True})
             sums.matched += found["matched"]
             if dry_run:
                 sums.add(found)
         if not dry_run:
+            sums.matched += entry is not None
             if entry is None:
                 calls.be_sure(f"Put {words.counted(sums.matched, 'dead letter')} back?", confirm)
             _put_back(api, asked, sums, as_json)
