@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from threading import Thread
@@ -171,46 +170,40 @@ class Proxy:
         try:
             await connection.watch(self._passes.wait())
             await connection.watch(self._loop.sock_connect(server, self._target))
-            await connection.watch(self._join(connection, client, server))
+            ways = [
+                self._pass(connection, client, server),
+                self._pass(connection, server, client, is_answer=True),
+            ]
+            await asyncio.gather(*(connection.watch(way) for way in ways))
         except (OSError, asyncio.CancelledError):
             connection.reset()
         finally:
             connection.close()
             self._connections.discard(connection)
 
-    async def _join(
-        self, connection: _Connection, client: socket.socket, server: socket.socket
+    async def _pass(
+        self,
+        connection: _Connection,
+        source: socket.socket,
+        sink: socket.socket,
+        *,
+        is_answer: bool = False,
     ) -> None:
-        """Carry both ways until both sides have said their last, or either is gone."""
-        asking, answering = _Side(self, connection), _Side(self, connection, is_answer=True)
-        asking.other, answering.other = answering, asking
-        try:
-            await self._loop.connect_accepted_socket(lambda: answering, server)
-            await self._loop.connect_accepted_socket(lambda: asking, client)
-            connection.is_joined.set()
-            await asyncio.gather(asking.is_lost.wait(), answering.is_lost.wait())
-        finally:
-            for side in (asking, answering):
-                side.abort()
-            # The loop closes a socket only after whoever waits for it was told.
-            while any(side.is_open for side in (asking, answering)):
-                await asyncio.sleep(0)
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something beside, until the end."""
-        self._start(work)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether everything passes at once and unchanged."""
-        return self._mode == "open" and not self._delay_s
-
-    async def may_pass(self, *, is_answer: bool) -> bool:
-        """Wait as long as a piece has to; False when it is dropped."""
-        await self._passes.wait()
-        if self._delay_s:
-            await asyncio.sleep(self._delay_s)
-        return not (is_answer and self._is_dropped())
+        """Carry one way until that side has said its last, or either is gone."""
+        with suppress(OSError, asyncio.CancelledError):
+            while piece := await self._loop.sock_recv(source, _PIECE_BYTES):
+                if not self._passes.is_set():
+                    await self._passes.wait()
+                if self._delay_s:
+                    await asyncio.sleep(self._delay_s)
+                if is_answer and self._is_dropped():
+                    connection.reset()
+                    return
+                await self._loop.sock_sendall(sink, piece)
+            await self._passes.wait()
+            sink.shutdown(socket.SHUT_WR)
+            return
+        connection.reset()
 
     def _is_dropped(self) -> bool:
         if self._mode != "drop":
@@ -230,7 +223,6 @@ class _Connection:
         self._sockets = (client, server)
         self._under_way: set[asyncio.Future[Any]] = set()
         self.is_over = False
-        self.is_joined = asyncio.Event()
 
     async def watch(self, work: Any) -> Any:
         """Wait for something that `reset` ends: a socket may only be closed when nobody waits."""
@@ -256,101 +248,6 @@ class _Connection:
         """Close both sides: at once and with a reset after `reset`."""
         for one in self._sockets:
             one.close()
-
-
-class _Side(asyncio.Protocol):
-    """One end of a connection; what it receives goes out at the other."""
-
-    other: _Side
-
-    def __init__(self, proxy: Proxy, connection: _Connection, *, is_answer: bool = False) -> None:
-        self._proxy = proxy
-        self._connection = connection
-        self._is_answer = is_answer
-        self._waiting: deque[bytes] = deque()
-        self._is_pumping = self._has_ended = False
-        self._transport: asyncio.Transport | None = None
-        self.is_lost = asyncio.Event()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has a socket still."""
-        return self._transport is not None and not self.is_lost.is_set()
-
-    def abort(self) -> None:
-        """Close it, whatever is on its way."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def write(self, piece: bytes) -> None:
-        """Send to this end."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(piece)
-
-    def end(self) -> None:
-        """Say to this end that no more comes; close both when both have said so."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
-            if self._has_ended:
-                self._transport.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End; who is reset by one end is reset by the other, too."""
-        self.is_lost.set()
-        if exc is not None:
-            self._connection.reset()
-        elif self.other.is_open and self.other._transport is not None:
-            self.other._transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        """Pass a piece on: at once as a rule, as waiting costs a task."""
-        if self._proxy.is_plain and not self._is_pumping and self._connection.is_joined.is_set():
-            self.other.write(data)
-        else:
-            self._waiting.append(data)
-            self._pump_if_idle()
-
-    def eof_received(self) -> bool:
-        """Pass that on, too; the other way stays open."""
-        self._has_ended = True
-        if self._is_pumping:
-            return True
-        self._waiting.append(b"")
-        self._pump_if_idle()
-        return True
-
-    def pause_writing(self) -> None:
-        """Take no more from the other end than this one takes."""
-        if self.other._transport is not None and not self.other._transport.is_closing():
-            self.other._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Go on."""
-        if self.other._transport is not None and not self.other._transport.is_closing():
-            self.other._transport.resume_reading()
-
-    def _pump_if_idle(self) -> None:
-        if not self._is_pumping:
-            self._is_pumping = True
-            self._proxy.start(self._pump())
-
-    async def _pump(self) -> None:
-        await self._connection.is_joined.wait()
-        while self._waiting:
-            piece = self._waiting.popleft()
-            if not await self._proxy.may_pass(is_answer=self._is_answer and piece != b""):
-                self._connection.reset()
-                return
-            if piece:
-                self.other.write(piece)
-        self._is_pumping = False
-        if self._has_ended:
-            self.other.end()
 
 
 def _bound(port: int) -> socket.socket:
