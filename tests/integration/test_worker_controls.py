@@ -128,7 +128,7 @@ def test_what_is_held_is_finished_and_extended_while_paused_and_nothing_comes_af
         model.go_on.set()
         until(lambda: len(paused.bench.queue.peek()) == len(waiting))
         begun = [queue.begun_after(paused_at) for queue in paused.lanes.values()]
-        counts = paused.bench.queue.receive_counts
+        counts = paused.lanes["normal"].receive_counts
         [answer] = paused.bench.answers()
 
     assert (in_flight, depth) == (1, 5)

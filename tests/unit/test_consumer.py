@@ -11,11 +11,14 @@ from embedpipe import telemetry
 from embedpipe.adapters import claim_check
 from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
 from embedpipe.consumer import Consumer, named_job
+from embedpipe.domain.audit import Act, Actor
+from embedpipe.domain.controls import ControlAction
 from embedpipe.domain.jobs import JobStatus, NewJob
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.errors import PermanentError, StoreUnavailableError, TransientError
 from embedpipe.messages import ChunkRequested
 from embedpipe.ports import OutboxRow, Outgoing
+from embedpipe.stages.controls import ControlReader
 
 from tests.builders import a_new_job
 from tests.sqs_events import as_event, failed_ids
@@ -468,3 +471,61 @@ class TestTelemetry:
         assert sum(line["MessagesFailed"]) == 2
         assert sum(line["MessagesRejected"]) == 1
         assert len(line["StageLatency"]) == 3
+
+
+# ----------------------------------------------------------------------------------- stage controls
+
+
+def paused_bench(bench: Bench, *, stage: str = "chunk") -> Bench:
+    """The same, of the chunk stage, with a stage of the database paused."""
+    act = Act(Actor("tenant-a", "key"), "stage.pause", stage)
+    bench.database.controls.set(stage, ControlAction.PAUSE, act)
+    bench.consume = Consumer(
+        ChunkRequested,
+        bench.work,
+        inbox=bench.queue,
+        jobs=bench.database.jobs,
+        policy=POLICY,
+        stage="chunk",
+        blobs=bench.blobs,
+        controls=ControlReader(bench.database.controls, kept_s=0.0),
+    )
+    return bench
+
+
+def test_while_the_stage_is_paused_every_record_is_handed_back_unworked(
+    bench: Bench, now: list[float]
+) -> None:
+    paused = paused_bench(bench)
+
+    failed = paused.run(a_message(1).encode(), malformed(2), "no JSON")
+
+    assert len(failed) == 3
+    assert paused.done == []
+    assert paused.reasons() == []
+    assert (paused.queue.depth, len(paused.queue.peek())) == (0, 3)
+    now[0] += 59
+    assert paused.queue.depth == 0
+    now[0] += 2
+    assert paused.queue.depth == 3
+    assert {paused.status(n) for n in (1, 2)} == {JobStatus.QUEUED}
+
+
+def test_a_resumed_stage_works_what_was_handed_back(bench: Bench, now: list[float]) -> None:
+    paused = paused_bench(bench)
+    paused.run(a_message(1).encode())
+    act = Act(Actor("tenant-a", "key"), "stage.resume", "chunk")
+    paused.database.controls.set("chunk", ControlAction.RESUME, act)
+    now[0] += 60
+
+    assert paused.run_again() == []
+    assert paused.done == [1]
+
+
+@pytest.mark.parametrize("stage", ["submit", "embed", "store"])
+def test_a_pause_of_another_stage_changes_nothing(bench: Bench, stage: str) -> None:
+    assert paused_bench(bench, stage=stage).run(a_message(1).encode()) == []
+
+
+def test_an_empty_event_is_no_failure_while_paused(bench: Bench) -> None:
+    assert paused_bench(bench).consume({"Records": []}) == {"batchItemFailures": []}
