@@ -302,6 +302,18 @@ def test_a_suspect_that_is_handed_back_at_a_stop_has_no_death() -> None:
     assert bench.counts["released"] == 1
 
 
+def test_an_exit_that_a_suspect_asks_for_is_a_death_though_the_worker_stops_in_order() -> None:
+    bench = a_running_bench(Deadly())
+    message = bench.submit("deadly words")
+    received_before(bench)
+
+    thread, statuses = in_threads(bench)
+    thread.join(20)
+
+    assert statuses == [1]
+    assert deaths(bench, message) == 1
+
+
 def test_a_suspect_with_a_death_is_computed_with_nothing_beside_it() -> None:
     class Beside(FakeEmbedder):
         lock, running, most_beside = Lock(), 0, 0
