@@ -16,11 +16,15 @@ from embedpipe.adapters.memory import (
     MemoryDatabase,
     MemoryQueue,
 )
+from embedpipe.adapters.memory.dead_letters import MemoryDeadLetters
 from embedpipe.adapters.memory.models import fake_model
+from embedpipe.adapters.sealing import sealer_of
 from embedpipe.api.resolver import ApiResolver, build
 from embedpipe.api.services import Services
 from embedpipe.domain.controls import STAGES
 from embedpipe.settings import ApiSettings
+from embedpipe.stages.dead_letters import DeadLetterParts
+from embedpipe.stages.requeue import Pace
 from embedpipe.stages.snapshot import QUEUES
 
 ADMIN_KEY = "an-administrators-key"
@@ -97,6 +101,8 @@ class Client:
         self.queues = {name: MemoryQueue(name) for name in QUEUES}
         self.dlqs = {stage: MemoryQueue(f"{stage}-dlq") for stage in STAGES}
         self.queue = self.queues["chunk"]
+        for name, queue in self.queues.items():
+            queue.dlq = self.dlqs[name.partition("_")[0]]
         self.embedder = FakeQueryEmbedder()
         self.worker = FakeSynchronousEmbedder(*self.models.all())
         for tenant in ("default", "other"):
@@ -112,6 +118,12 @@ class Client:
             queues=self.queues,
             depths=self.queues,
             dlq_depths=self.dlqs,
+            dead_letters=DeadLetterParts(
+                letters={stage: self._letters(stage) for stage in self.dlqs},
+                sealer=sealer_of("A" * 43),
+                pace=Pace(50, 200),
+                request_s=2.0,
+            ),
             settings=ApiSettings.from_environment(
                 {
                     "DATABASE_URL": "postgresql://unused",
@@ -123,6 +135,10 @@ class Client:
                 }
             ),
         )
+
+    def _letters(self, stage: str) -> MemoryDeadLetters:
+        sources = {name: queue for name, queue in self.queues.items() if name.startswith(stage)}
+        return MemoryDeadLetters(self.dlqs[stage], stage=stage, sources=sources)
 
     def send(
         self,

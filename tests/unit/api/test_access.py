@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from embedpipe.adapters.memory import MemoryDatabase
 from embedpipe.api.table import OPERATIONS
+from embedpipe.domain.audit import Act, Actor
 from embedpipe.domain.jobs import JobRef
 
+from tests.contract.test_dlq_entries import an_entry
 from tests.unit.api.client import ADMIN_KEY, Client
 
 PUBLIC = {
@@ -62,6 +64,13 @@ OPERATORS = {
     ("POST", "/embeddings/job/skip"),
     ("GET", "/embeddings/job/skip/status"),
     ("GET", "/embeddings/audit"),
+    ("GET", "/embeddings/dlq"),
+    ("POST", "/embeddings/dlq/state"),
+    ("POST", "/embeddings/dlq/requeue"),
+    ("POST", "/embeddings/dlq/redrive"),
+    ("GET", "/embeddings/dlq/redrive"),
+    ("POST", "/embeddings/dlq/redrive/cancel"),
+    ("POST", "/embeddings/dlq/refresh"),
 }
 
 ADMINS = OPERATORS | {
@@ -85,9 +94,17 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/embeddings/orchestrator/cleanup"): {"days": 0},
     ("POST", "/embeddings/orchestrator/clear"): {},
     ("POST", "/embeddings/job/skip"): {"job_id": "{job_id}"},
+    ("POST", "/embeddings/dlq/state"): {"stage": "embed", "entry_id": "m-1", "state": "ignored"},
+    ("POST", "/embeddings/dlq/requeue"): {"stage": "embed"},
+    ("POST", "/embeddings/dlq/redrive"): {"stage": "chunk", "operator_note": "mended"},
+    ("POST", "/embeddings/dlq/redrive/cancel"): {"stage": "embed"},
+    ("POST", "/embeddings/dlq/refresh"): {},
 }
 
-QUERIES = {("GET", "/embeddings/job/skip/status"): "job_id={job_id}"}
+QUERIES = {
+    ("GET", "/embeddings/job/skip/status"): "job_id={job_id}",
+    ("GET", "/embeddings/dlq/redrive"): "stage=embed",
+}
 
 ROUTES = [(operation.method, operation.path) for operation in OPERATIONS]
 PROTECTED = [route for route in ROUTES if route not in PUBLIC]
@@ -108,12 +125,18 @@ WRONG_KEYS: list[str | list[str] | None] = [
 
 
 def a_client() -> tuple[Client, str]:
-    """A tenant `default` with a collection `private`, a document `mine` and its job in it."""
+    """A tenant `default` with a collection `private`, a document `mine` and its job in it.
+
+    And a dead letter of the embed stage, whose queue is being put back.
+    """
     client = Client()
     client.database.collections.create("default", "private", client.model, "")
     answer = client.submit(
         collection="private", document_id="mine", metadata={"note": "some-metadata"}
     )
+    client.database.dlq_entries.add([an_entry("m-1", stage="embed", source_queue="embed")])
+    act = Act(Actor("default", "key"), "dlq.redrive", "embed")
+    client.database.redrives.start("embed", max_per_second=1, to_move=1, act=act)
     return client, answer.json["job_id"]
 
 
@@ -208,7 +231,7 @@ def test_what_administrators_may_is_forbidden_to_users_and_nothing_else(
     client, job_id = a_client()
     client.database.breakers.failed("openai", 0, "PROVIDER_UNAVAILABLE", opens=True)
     before = client.database.breakers.all()
-    jobs = client.database.rows("jobs")
+    jobs, acts = client.database.rows("jobs"), client.database.rows("audit_log")
 
     answer = send(client, route, job_id, client.database.create_key("default", role="user"))
 
@@ -219,7 +242,7 @@ def test_what_administrators_may_is_forbidden_to_users_and_nothing_else(
     assert client.database.breakers.all() == before
     assert route not in ADMINS or not client.worker.models()
     assert route not in ADMINS or client.database.rows("jobs") == jobs
-    assert client.database.rows("audit_log") == []
+    assert client.database.rows("audit_log") == acts
 
 
 @pytest.mark.parametrize("route", sorted(PUBLIC), ids=" ".join)

@@ -29,6 +29,8 @@ SHOWN = frozenset(
         "tenant_id",
     }
 )
+#: Keys that are named, with the kind and size of what they hold.
+_NAMED = frozenset({"schema_url", "text", "texts", "tokens", "traceparent", "vectors"})
 #: Keys under which objects are looked into.
 _OPENED = frozenset({"claim_check"})
 _SECRET = re.compile(
@@ -43,8 +45,6 @@ _LOOKS_SECRET = re.compile(
 )
 _REDACTED = "[REDACTED]"
 _MAX_TEXT = 256
-_MAX_KEYS = 40
-_MAX_NAME = 40
 
 
 def preview(body: str) -> dict[str, Any]:
@@ -64,17 +64,14 @@ def preview(body: str) -> dict[str, Any]:
 
 
 def _object(value: dict[str, Any]) -> dict[str, Any]:
-    shown = {_name(key): _value(key, item) for key, item in list(value.items())[:_MAX_KEYS]}
-    if len(value) > _MAX_KEYS:
-        shown["..."] = f"<{len(value) - _MAX_KEYS} more>"
-    return shown
-
-
-def _name(key: str) -> str:
-    if key in SHOWN or key in _OPENED or (len(key) <= _MAX_NAME and re.fullmatch(r"\w+", key)):
-        return key
+    shown = {key: _value(key, item) for key, item in value.items() if _is_named(key)}
+    others = len(value) - len(shown)
     # A stranger's key may be a document's text as well as its value may.
-    return f"<key of {len(key)} characters>"
+    return shown | ({"...": f"<{others} more>"} if others else {})
+
+
+def _is_named(key: str) -> bool:
+    return key in SHOWN or key in _NAMED or key in _OPENED or _SECRET.fullmatch(key) is not None
 
 
 def _value(key: str, item: Any) -> Any:
