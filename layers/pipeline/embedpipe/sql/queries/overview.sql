@@ -96,89 +96,135 @@ FROM (
 ) m
 
 -- recent --
--- A page of the jobs of all tenants, or of one, newest first.
+-- A page of the jobs of all tenants, or of one, newest first; its batches are counted afterwards.
 SELECT j.*, j.cost_usd::float8 AS cost_usd, s.chunks_stored
-FROM jobs j
+FROM (
+    SELECT j.*
+    FROM jobs j
+    WHERE (%(tenant_id)s::text IS NULL OR j.tenant_id = %(tenant_id)s)
+      AND (%(after)s::timestamptz IS NULL
+           OR (j.created_at, j.job_id) < (%(after)s::timestamptz, %(after_job)s::uuid))
+    ORDER BY j.created_at DESC, j.job_id DESC
+    LIMIT %(limit)s
+) j
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(b.chunk_count), 0)::integer AS chunks_stored
     FROM batches b
     WHERE (b.tenant_id, b.job_id, b.epoch, b.state) = (j.tenant_id, j.job_id, j.epoch, 'stored')
 ) s
-WHERE (%(tenant_id)s::text IS NULL OR j.tenant_id = %(tenant_id)s)
-  AND (%(after)s::timestamptz IS NULL
-       OR (j.created_at, j.job_id) < (%(after)s::timestamptz, %(after_job)s::uuid))
 ORDER BY j.created_at DESC, j.job_id DESC
-LIMIT %(limit)s
 
 -- failed --
 -- A page of the jobs that failed, the last one first.
 SELECT j.*, j.cost_usd::float8 AS cost_usd, s.chunks_stored
-FROM jobs j
+FROM (
+    SELECT j.*
+    FROM jobs j
+    WHERE (%(tenant_id)s::text IS NULL OR j.tenant_id = %(tenant_id)s)
+      AND (%(after)s::timestamptz IS NULL
+           OR (j.finished_at, j.job_id) < (%(after)s::timestamptz, %(after_job)s::uuid))
+      AND j.status = 'failed'
+    ORDER BY j.finished_at DESC, j.job_id DESC
+    LIMIT %(limit)s
+) j
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(b.chunk_count), 0)::integer AS chunks_stored
     FROM batches b
     WHERE (b.tenant_id, b.job_id, b.epoch, b.state) = (j.tenant_id, j.job_id, j.epoch, 'stored')
 ) s
-WHERE j.status = 'failed'
-  AND (%(tenant_id)s::text IS NULL OR j.tenant_id = %(tenant_id)s)
-  AND (%(after)s::timestamptz IS NULL
-       OR (j.finished_at, j.job_id) < (%(after)s::timestamptz, %(after_job)s::uuid))
 ORDER BY j.finished_at DESC, j.job_id DESC
-LIMIT %(limit)s
 
 -- unfinished --
 -- A page of the jobs that are not final, the longest unmoved first.
 SELECT j.*, j.cost_usd::float8 AS cost_usd, s.chunks_stored
-FROM jobs j
+FROM (
+    SELECT j.*
+    FROM jobs j
+    WHERE (%(tenant_id)s::text IS NULL OR j.tenant_id = %(tenant_id)s)
+      AND (%(after)s::timestamptz IS NULL
+           OR (j.touched_at, j.job_id) > (%(after)s::timestamptz, %(after_job)s::uuid))
+      AND j.status IN ('queued', 'chunking', 'embedding', 'storing')
+    ORDER BY j.touched_at, j.job_id
+    LIMIT %(limit)s
+) j
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(b.chunk_count), 0)::integer AS chunks_stored
     FROM batches b
     WHERE (b.tenant_id, b.job_id, b.epoch, b.state) = (j.tenant_id, j.job_id, j.epoch, 'stored')
 ) s
-WHERE j.status IN ('queued', 'chunking', 'embedding', 'storing')
-  AND (%(tenant_id)s::text IS NULL OR j.tenant_id = %(tenant_id)s)
-  AND (%(after)s::timestamptz IS NULL
-       OR (j.touched_at, j.job_id) > (%(after)s::timestamptz, %(after_job)s::uuid))
 ORDER BY j.touched_at, j.job_id
-LIMIT %(limit)s
 
 -- stuck --
 -- A page of the jobs that stopped moving, the longest first: what a rescue would find, but with the
--- operator's patience. Keys in the outbox are `job` or `job/...`, in C collation: a range.
+-- operator's patience. Keys in the outbox are `job` or `job/...`, in C collation: a range. Whether
+-- a job was overtaken is asked once for all that share tenant, collection and priority: for each
+-- job, the jobs admitted after it would be gone through again. OFFSET 0 keeps lookups by key
+-- lookups, one after another until the page is full.
+WITH late AS MATERIALIZED (
+    SELECT j.tenant_id, j.job_id, j.collection, j.priority, j.status, j.touched_at
+    FROM jobs j
+    WHERE j.status IN ('queued', 'chunking', 'embedding', 'storing')
+      AND j.status = ANY (%(statuses)s)
+      AND j.touched_at < now() - make_interval(secs => %(idle_s)s)
+      AND (%(tenant_id)s::text IS NULL OR j.tenant_id = %(tenant_id)s)
+      AND (%(after)s::timestamptz IS NULL
+           OR (j.touched_at, j.job_id) > (%(after)s::timestamptz, %(after_job)s::uuid))
+),
+done AS MATERIALIZED (
+    SELECT g.tenant_id, g.collection, g.priority, k.created_at
+    FROM (
+        SELECT DISTINCT tenant_id, collection, priority
+        FROM late
+        WHERE NOT status = ANY (%(emptied)s)
+    ) g
+    CROSS JOIN LATERAL (
+        SELECT k.created_at
+        FROM jobs k
+        WHERE k.tenant_id = g.tenant_id
+          AND k.collection = g.collection
+          AND k.priority <= g.priority
+          AND k.status = 'succeeded'
+        ORDER BY k.created_at DESC
+        LIMIT 1
+    ) k
+),
+overtaken AS (
+    SELECT l.*
+    FROM late l
+    LEFT JOIN done d USING (tenant_id, collection, priority)
+    WHERE l.status = ANY (%(emptied)s)
+       OR d.created_at > l.touched_at + make_interval(secs => %(idle_s)s)
+    ORDER BY l.touched_at, l.job_id
+    OFFSET 0
+),
+lost AS (
+    SELECT l.tenant_id, l.job_id
+    FROM overtaken l
+    WHERE NOT EXISTS (
+          SELECT
+          FROM outbox o
+          WHERE o.tenant_id = l.tenant_id
+            AND o.queue IN ('chunk', 'embed', 'embed_high', 'embed_low', 'store')
+            AND o.message_key BETWEEN l.job_id::text AND l.job_id::text || '~'
+          OFFSET 0)
+      AND NOT EXISTS (
+          SELECT
+          FROM job_skips s
+          WHERE (s.tenant_id, s.job_id) = (l.tenant_id, l.job_id)
+            AND s.expires_at > now()
+          OFFSET 0)
+    ORDER BY l.touched_at, l.job_id
+    LIMIT %(limit)s
+)
 SELECT j.*, j.cost_usd::float8 AS cost_usd, s.chunks_stored
-FROM jobs j
+FROM lost
+JOIN jobs j USING (tenant_id, job_id)
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(b.chunk_count), 0)::integer AS chunks_stored
     FROM batches b
     WHERE (b.tenant_id, b.job_id, b.epoch, b.state) = (j.tenant_id, j.job_id, j.epoch, 'stored')
 ) s
-WHERE j.status IN ('queued', 'chunking', 'embedding', 'storing')
-  AND j.status = ANY (%(statuses)s)
-  AND j.touched_at < now() - make_interval(secs => %(idle_s)s)
-  AND (%(tenant_id)s::text IS NULL OR j.tenant_id = %(tenant_id)s)
-  AND (%(after)s::timestamptz IS NULL
-       OR (j.touched_at, j.job_id) > (%(after)s::timestamptz, %(after_job)s::uuid))
-  AND NOT EXISTS (
-      SELECT
-      FROM outbox o
-      WHERE o.tenant_id = j.tenant_id
-        AND o.queue IN ('chunk', 'embed', 'embed_high', 'embed_low', 'store')
-        AND o.message_key BETWEEN j.job_id::text AND j.job_id::text || '~')
-  AND NOT EXISTS (
-      SELECT
-      FROM job_skips s
-      WHERE (s.tenant_id, s.job_id) = (j.tenant_id, j.job_id)
-        AND s.expires_at > now())
-  AND (j.status = ANY (%(emptied)s) OR EXISTS (
-      SELECT
-      FROM jobs k
-      WHERE k.tenant_id = j.tenant_id
-        AND k.collection = j.collection
-        AND k.priority <= j.priority
-        AND k.created_at > j.touched_at + make_interval(secs => %(idle_s)s)
-        AND k.status = 'succeeded'))
 ORDER BY j.touched_at, j.job_id
-LIMIT %(limit)s
 
 -- open_by_tenant --
 -- How many jobs of each tenant are not final.

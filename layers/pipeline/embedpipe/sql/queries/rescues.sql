@@ -1,35 +1,64 @@
 -- stalled --
 -- Jobs that did not move for long, oldest first. Late is not lost: where their queue holds anything,
 -- a job counts as lost only if another one is done that was admitted that long after its last move,
--- to the same collection and so the same model, and was no more urgent.
--- Keys in the outbox are `job` or `job/...`, in C collation: a range of its primary key.
-SELECT j.tenant_id, j.job_id, j.epoch, j.collection, j.document_id, j.version, j.rescues,
-    j.touched_at, j.traceparent
-FROM jobs j
-WHERE j.status = ANY (%(statuses)s)
-  AND j.status IN ('queued', 'chunking', 'embedding', 'storing')
-  AND j.touched_at < now() - make_interval(secs => %(idle_s)s * 2 ^ least(j.rescues, 16))
-  AND NOT EXISTS (
+-- to the same collection and so the same model, and was no more urgent. That is asked once for all
+-- that share tenant, collection and priority: in a backlog, each job would go through all others.
+-- Keys in the outbox are `job` or `job/...`, in C collation: a range of its primary key. OFFSET 0
+-- keeps lookups by key lookups, one after another until there are enough.
+WITH late AS MATERIALIZED (
+    SELECT j.tenant_id, j.job_id, j.epoch, j.collection, j.document_id, j.version, j.rescues,
+        j.touched_at, j.traceparent, j.priority,
+        make_interval(secs => %(idle_s)s * 2 ^ least(j.rescues, 16)) AS patience
+    FROM jobs j
+    WHERE j.status = ANY (%(statuses)s)
+      AND j.status IN ('queued', 'chunking', 'embedding', 'storing')
+      AND j.touched_at < now() - make_interval(secs => %(idle_s)s)
+      AND j.touched_at < now() - make_interval(secs => %(idle_s)s * 2 ^ least(j.rescues, 16))
+),
+done AS MATERIALIZED (
+    SELECT g.tenant_id, g.collection, g.priority, k.created_at
+    FROM (
+        SELECT DISTINCT tenant_id, collection, priority
+        FROM late
+        WHERE NOT %(is_queue_empty)s
+    ) g
+    CROSS JOIN LATERAL (
+        SELECT k.created_at
+        FROM jobs k
+        WHERE k.tenant_id = g.tenant_id
+          AND k.collection = g.collection
+          AND k.priority <= g.priority
+          AND k.status = 'succeeded'
+        ORDER BY k.created_at DESC
+        LIMIT 1
+    ) k
+),
+overtaken AS (
+    SELECT l.*
+    FROM late l
+    LEFT JOIN done d USING (tenant_id, collection, priority)
+    WHERE %(is_queue_empty)s
+       OR d.created_at > l.touched_at + l.patience
+    ORDER BY l.touched_at
+    OFFSET 0
+)
+SELECT l.tenant_id, l.job_id, l.epoch, l.collection, l.document_id, l.version, l.rescues,
+    l.touched_at, l.traceparent
+FROM overtaken l
+WHERE NOT EXISTS (
       SELECT
       FROM outbox o
-      WHERE o.tenant_id = j.tenant_id
+      WHERE o.tenant_id = l.tenant_id
         AND o.queue IN ('chunk', 'embed', 'embed_high', 'embed_low', 'store')
-        AND o.message_key BETWEEN j.job_id::text AND j.job_id::text || '~')
+        AND o.message_key BETWEEN l.job_id::text AND l.job_id::text || '~'
+      OFFSET 0)
   AND NOT EXISTS (
       SELECT
       FROM job_skips s
-      WHERE (s.tenant_id, s.job_id) = (j.tenant_id, j.job_id)
-        AND s.expires_at > now())
-  AND (%(is_queue_empty)s OR EXISTS (
-      SELECT
-      FROM jobs k
-      WHERE k.tenant_id = j.tenant_id
-        AND k.collection = j.collection
-        AND k.priority <= j.priority
-        AND k.created_at > j.touched_at
-            + make_interval(secs => %(idle_s)s * 2 ^ least(j.rescues, 16))
-        AND k.status = 'succeeded'))
-ORDER BY j.touched_at
+      WHERE (s.tenant_id, s.job_id) = (l.tenant_id, l.job_id)
+        AND s.expires_at > now()
+      OFFSET 0)
+ORDER BY l.touched_at
 LIMIT %(limit)s
 
 -- restart --
