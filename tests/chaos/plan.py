@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tests.chaos.embedder import KILLER, POISON, SLOW
@@ -12,6 +12,9 @@ from tests.chaos.profile import Profile
 
 #: In every document, and in no log: unknown to the tokenizer, so one token.
 CANARY = "kanarienvogel"
+#: A killed worker's messages come back after so long; those of a killed function, which gets ten
+#: at once and, when they have come back, deals with each by itself.
+LEASE_S, FUNCTION_LEASE_S = 3, 6
 TENANTS = ("noisy", "quiet-1", "quiet-2", "quiet-3")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 #: Tokens of a chunk beside the two special ones.
@@ -129,7 +132,7 @@ def faults(profile: Profile) -> dict[str, list[Fault]]:
     return {
         "kill": [draw.on_role("SIGKILL", at) for at in draw.times("SIGKILL")],
         "term": [draw.on_role("SIGTERM", at) for at in draw.times("SIGTERM")],
-        "zombie": [draw.on_role("SIGSTOP", at, 4.5, 7.0) for at in draw.times("zombies")],
+        "zombie": [draw.zombie(at) for at in draw.times("zombies")],
         "postgres": [
             Fault(at, "crash", "postgres", draw.seconds(0.0, 0.3))
             for at in draw.times("PostgreSQL crashes")
@@ -166,10 +169,16 @@ class _Draw:
         """How long."""
         return self.random.uniform(low, high)
 
-    def on_role(self, what: str, at_s: float, low: float = 0.0, high: float = 0.0) -> Fault:
+    def on_role(self, what: str, at_s: float) -> Fault:
         """Hit a process of some role."""
         [role] = self.random.choices(list(_ROLES), list(_ROLES.values()))
-        return Fault(at_s, what, role, self.seconds(low, high))
+        return Fault(at_s, what, role)
+
+    def zombie(self, at_s: float) -> Fault:
+        """Stop a process for longer than its lease."""
+        fault = self.on_role("SIGSTOP", at_s)
+        lease_s = LEASE_S if fault.target == "embed" else FUNCTION_LEASE_S
+        return replace(fault, seconds=lease_s + self.seconds(0.5, 2.5))
 
     def on_network(self, at_s: float) -> Fault:
         """Hit the way to the database or to the queues."""

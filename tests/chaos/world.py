@@ -26,16 +26,14 @@ from embedpipe.local.variables import Addresses
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.chaos.forks import Zygote
-from tests.chaos.plan import TENANTS
+from tests.chaos.plan import FUNCTION_LEASE_S, LEASE_S, TENANTS
 from tests.chaos.processes import Function, Keeper, Role, Worker
 from tests.chaos.proxies import Proxies
 from tests.ministack import free_port
 from tests.tiny_model import a_tiny_model
 
 ROOT = Path(__file__).parents[2]
-#: A killed process's messages come back after so long.
-VISIBILITY_S = 3
-SLOW_S = 2.0 * VISIBILITY_S
+SLOW_S = 2.0 * LEASE_S
 MAINTENANCE_EVERY_S = 3.0
 COUNTS = {"api": 5, "chunk": 3, "store": 3, "maintenance": 1}
 WORKERS = 4
@@ -48,7 +46,7 @@ DLQ_KEY = base64.b64encode(bytes(range(32))).decode()
 
 #: Short waits and small batches: what takes minutes on AWS is to happen in seconds here.
 SETTINGS = {
-    "EMBED_VISIBILITY_S": str(VISIBILITY_S),
+    "EMBED_VISIBILITY_S": str(LEASE_S),
     "EMBED_WAIT_S": "2",
     "EMBED_STOP_TIMEOUT_S": "6",
     "EMBED_BUFFER_TOKENS": "2048",
@@ -128,8 +126,9 @@ class World:
         urls = emulator.create_queues(self.sqs, self.template)
         for name, url in urls.items():
             if not name.endswith("Dlq"):
+                lease_s = LEASE_S if name.startswith("Embed") else FUNCTION_LEASE_S
                 self.sqs.set_queue_attributes(
-                    QueueUrl=url, Attributes={"VisibilityTimeout": str(VISIBILITY_S)}
+                    QueueUrl=url, Attributes={"VisibilityTimeout": str(lease_s)}
                 )
         return urls
 
