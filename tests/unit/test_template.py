@@ -266,6 +266,40 @@ def test_a_function_may_send_to_the_queues_that_it_is_told_and_no_others(
     assert allowed == (told - own) | rejects
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_who_sets_controls_may_switch_the_two_event_sources_and_nobody_else_any(
+    stack: Stack, function: str
+) -> None:
+    granted = [
+        statement
+        for name, statement in stack.statements()
+        if name == function
+        and any(action.startswith("lambda:") for action in as_list(statement["Action"]))
+    ]
+    environment = stack.function(function)["Environment"]["Variables"]
+    told = {
+        name: environment.get(name) for name in ("CHUNK_EVENT_SOURCE_ID", "STORE_EVENT_SOURCE_ID")
+    }
+
+    if function not in ("ApiFunction", "MaintenanceFunction"):
+        assert (granted, set(told.values())) == ([], {None})
+        return
+    [statement] = granted
+    assert statement["Action"] == [
+        "lambda:GetEventSourceMapping",
+        "lambda:UpdateEventSourceMapping",
+    ]
+    prefix = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:event-source-mapping:"
+    assert [stack.text(one) for one in statement["Resource"]] == [
+        f"{prefix}${{{stage}EventSource}}" for stage in ("Chunk", "Store")
+    ]
+    assert [stack.targets(one) for one in told.values()] == [
+        {"ChunkEventSource"},
+        {"StoreEventSource"},
+    ]
+    assert set(stack.of_type(MAPPINGS)) == {"ChunkEventSource", "StoreEventSource"}
+
+
 def test_only_maintenance_has_the_maintenance_role(stack: Stack) -> None:
     holders = {
         name

@@ -8,6 +8,7 @@ import pytest
 from embedpipe.local.errors import LocalCloudError
 from embedpipe.local.intrinsics import UNKNOWN, Resolver
 from embedpipe.local.template import Template
+from embedpipe.local.variables import EVENT_SOURCES
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -137,6 +138,7 @@ def test_the_project_s_own_template_has_what_the_local_cloud_plays() -> None:
     ]
     allowed = json.loads(template.queue_attributes("EmbedDlq")["RedriveAllowPolicy"])
     assert allowed["sourceQueueArns"] == [template.queues[lane].arn for lane in lanes]
+    assert set(template.event_source_ids()) == set(EVENT_SOURCES.values())
     assert functions["chunk"].event_sources[0].queue == "ChunkQueue"
     assert functions["store"].event_sources[0].reports_failures
     assert functions["maintenance"].schedules

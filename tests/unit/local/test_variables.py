@@ -51,6 +51,20 @@ def test_no_real_credentials_and_no_secret_of_another_function_are_passed_on() -
     )
 
 
+def test_event_sources_are_switched_in_this_cloud_and_by_their_ids_here() -> None:
+    here = addresses(
+        lambda_url="http://127.0.0.1:3",
+        event_source_ids={"ChunkEventSource": "one", "StoreEventSource": "two"},
+    )
+    given = {"AWS_ENDPOINT_URL_LAMBDA": "http://elsewhere", "CHUNK_EVENT_SOURCE_ID": "elsewhere"}
+
+    api, store = (of_function(name, here, {}, given=given) for name in ("api", "store"))
+
+    assert (api["CHUNK_EVENT_SOURCE_ID"], api["STORE_EVENT_SOURCE_ID"]) == ("one", "two")
+    assert api["AWS_ENDPOINT_URL_LAMBDA"] == "http://127.0.0.1:3"
+    assert "CHUNK_EVENT_SOURCE_ID" not in store
+
+
 def test_maintenance_connects_with_its_own_role() -> None:
     url = {name: of_function(name, addresses(), {}, given={})["DATABASE_URL"] for name in SETTINGS}
 
