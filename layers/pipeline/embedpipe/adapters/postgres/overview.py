@@ -129,6 +129,7 @@ class PostgresOverview:
         after, after_job = decode_job_cursor(cursor, name) if cursor else (None, None)
         parameters |= {"after": after, "after_job": after_job, "limit": limit + 1}
         with self._sessions.transaction(as_operator=True) as connection:
+            connection.execute(statement("overview", "prefer_indexes"))
             rows = connection.execute(statement("overview", name), parameters).fetchall()
         items = [
             OperatorJob(job_of(row, {}), row["rescues"], row["touched_at"], row["traceparent"])

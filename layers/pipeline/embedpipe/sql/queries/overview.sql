@@ -2,6 +2,11 @@
 -- For what is asked every other second: an answer that comes late is not worth waiting for.
 SELECT set_config('statement_timeout', '2000', true)
 
+-- prefer_indexes --
+-- For pages in the order of an index. The planner takes a row for seldom visible, whoever asks, and
+-- so a handful of rows for cheap to sort: it would go through all jobs for the newest ones.
+SELECT set_config('enable_sort', 'off', true)
+
 -- open --
 -- Jobs that are not final, and for how long the oldest has been in its stage.
 SELECT status,
