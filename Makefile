@@ -83,7 +83,7 @@ chaos: $(VENV)/.dev ## Break everything under the load of 8,000 documents for te
 	$(BIN)/python -m tests.chaos --jobs 8000 --minutes 10 --json bench/results/chaos.json $(CHAOS)
 
 chaos-slice: $(VENV)/.dev ## The same in four minutes
-	$(BIN)/python -m tests.chaos --jobs 1200 --minutes 2.2 --quiet-s 100 $(CHAOS)
+	$(BIN)/python -m tests.chaos --jobs 1200 --minutes 2.2 --quiet-s 180 $(CHAOS)
 
 chaos-long: $(VENV)/.dev ## The same for an hour, with 50,000 documents
 	$(BIN)/python -m tests.chaos --long --jobs 50000 --minutes 56 --quiet-s 600 \

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 from embedpipe.adapters.tokenizer import ModelsDirectory
 from psycopg.rows import dict_row
@@ -25,6 +26,9 @@ _BAD = {
 }
 #: Why a job may have been cancelled.
 _MEDDLED = ("CANCELLED", "SKIPPED", "DOCUMENT_DELETED")
+
+_PAGE = 20_000
+_TOLERANCE = 1e-5
 
 Row = dict[str, Any]
 
@@ -69,6 +73,7 @@ def check(world: World, book: Book) -> tuple[Counter[str], dict[str, list[Row]]]
                 (one.submission.tenant, key): one.answers for key, one in book.accepted.items()
             },
         )
+        connection.execute("ANALYZE")
         found = violations(connection, queues=queues, told=told)
         jobs = {str(row["job_id"]): row for row in connection.execute("SELECT * FROM jobs")}
         found["wrong vector"] = _wrong_vectors(world, connection)
@@ -83,20 +88,23 @@ def check(world: World, book: Book) -> tuple[Counter[str], dict[str, list[Row]]]
 
 
 def _wrong_vectors(world: World, connection: psycopg.Connection[Row]) -> list[Row]:
-    """Compute every stored vector again from its text."""
+    """Compute every stored vector again from its text, some thousands at a time."""
     model = world.model.info
     tokenizer = ModelsDirectory(world.directory).tokenizer(model.model_id)
-    rows = connection.execute(
-        "SELECT c.tenant_id, c.document_id, c.version, c.chunk_index, c.text,"
-        " e.embedding::real[] AS vector FROM chunks c JOIN embeddings e USING"
-        " (tenant_id, collection, document_id, version, chunk_index)"
-    ).fetchall()
-    wanted = vectors_of(tokenizer.encode([row["text"] for row in rows]), model.dimensions)
-    return [
-        {name: row[name] for name in ("tenant_id", "document_id", "version", "chunk_index")}
-        for row, vector in zip(rows, wanted.tolist(), strict=True)
-        if max(abs(a - b) for a, b in zip(row["vector"], vector, strict=True)) > 1e-5
-    ]
+    wrong: list[Row] = []
+    with connection.cursor("vectors") as cursor:
+        cursor.execute(
+            "SELECT c.tenant_id, c.document_id, c.version, c.chunk_index, c.text,"
+            " e.embedding::real[] AS vector FROM chunks c JOIN embeddings e USING"
+            " (tenant_id, collection, document_id, version, chunk_index)"
+        )
+        while rows := cursor.fetchmany(_PAGE):
+            ids = tokenizer.encode([row["text"] for row in rows])
+            wanted = vectors_of(ids, model.dimensions)
+            found = np.asarray([row.pop("vector") for row in rows], dtype=np.float32)
+            off = np.abs(found - wanted).max(axis=1) > _TOLERANCE
+            wrong += [row for row, is_off in zip(rows, off.tolist(), strict=True) if is_off]
+    return [{name: value for name, value in row.items() if name != "text"} for row in wrong]
 
 
 def _counts(connection: psycopg.Connection[Row], jobs: dict[str, Row]) -> Counter[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.chaos.world import ADMIN_KEY, World
 from tests.invariants import watch
 
 _TELL_S = 10.0
+_VACUUM_S = 60.0
 
 
 class Run:
@@ -37,7 +39,7 @@ class Run:
         self._reader: Reader | None = None
         self._operator: Operator | None = None
         self._infrastructure = Infrastructure(self.world, self.book)
-        self._started = self._told = time.monotonic()
+        self._started = self._told = self._vacuumed = time.monotonic()
 
     def result(self) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
         """Do all of it; give what the report shows, and what is wrong."""
@@ -125,6 +127,8 @@ class Run:
                 return
             if time.monotonic() >= self._told + _TELL_S:
                 self._tell()
+            if time.monotonic() >= self._vacuumed + _VACUUM_S:
+                self._vacuum()
 
     def _heal(self) -> None:
         self._infrastructure.stopping.set()
@@ -135,6 +139,15 @@ class Run:
         self._operator.stopping.set()
         if self.book.counts["pauses"]:
             self._operator.resume_all()
+
+    def _vacuum(self) -> None:
+        """Do what the server does by itself where crashes do not make it forget what is due."""
+        self._vacuumed = time.monotonic()
+        with (
+            suppress(psycopg.OperationalError),
+            psycopg.connect(self.world.owner_url, autocommit=True) as connection,
+        ):
+            connection.execute("VACUUM (ANALYZE)")
 
     def _tell(self) -> None:
         self._told = time.monotonic()

@@ -250,6 +250,8 @@ class World:
             clock.ask_to_stop()
         for function in getattr(self, "functions", {}).values():
             function.close()
+        for clock in getattr(self, "clocks", []):
+            clock.join(4.0)
         with suppress(AttributeError, RuntimeError):
             self.keeper.stop()
             self.lambda_api.stop()
