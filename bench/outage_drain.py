@@ -83,7 +83,7 @@ class Drill:
             "database": database,
             "blobs": S3Blobs(make("s3", endpoint_url=emulator), self._told["bucket"]),
             "models": ModelsDirectory(Path(os.environ.get("MODELS_DIR", _models()))),
-            "chunk_queue": SqsQueue(self.sqs, self.queues["chunk"], stage="chunk"),
+            "chunk_queue": SqsQueue(self.sqs, self.queues["ChunkQueue"], stage="chunk"),
             "inline_content_bytes": 65_536,
         }
         self._http = httpx.Client(
@@ -121,12 +121,12 @@ class Drill:
         found = [
             self.sqs.get_queue_attributes(QueueUrl=self.queues[queue], AttributeNames=names)
             for queue in self.queues
-            if "dlq" in queue
+            if queue.endswith("Dlq")
         ]
         return sum(int(one["Attributes"][name]) for one in found for name in names)
 
     @contextmanager
-    def away(self, dependency: str) -> Iterator[None]:
+    def away(self, dependency: str, how: str) -> Iterator[None]:
         """Let something be away."""
         if dependency == "embed worker":
             workers = [psutil.Process(pid) for pid in self._told["pids"]["workers"]]
@@ -139,21 +139,21 @@ class Drill:
                     worker.send_signal(signal.SIGCONT)
             return
         proxy = self.database if dependency == "database" else self.endpoint
-        proxy.refuse()
+        getattr(proxy, how)()
         try:
             yield
         finally:
             proxy.heal()
 
 
-def drill(drill: Drill, dependency: str, messages: int, away_s: float) -> bool:
+def drill(drill: Drill, dependency: str, messages: int, away_s: float, how: str) -> bool:
     """Have one outage; print its row and say whether all is well."""
     collection = f"drill-{uuid4().hex[:8]}"
     drill.post("/collections", {"collection": collection})
     drill.post("/embeddings/stage/control", {"stage": "chunk", "action": "pause"})
     drill.admit(collection, messages)
     drill.post("/embeddings/stage/control", {"stage": "chunk", "action": "resume"})
-    with drill.away(dependency):
+    with drill.away(dependency, how):
         time.sleep(away_s)
     began = time.monotonic()
     while True:
@@ -178,13 +178,17 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each outage lasts")
     parser.add_argument("--only", choices=OUTAGES)
+    parser.add_argument("--how", choices=["refuse", "reset", "black_hole"], default="refuse")
     options = parser.parse_args()
     with ExitStack() as stack:
         made = Drill(stack)
         print("| away | for s | backlog | drained after s | lost | failed | in DLQ | duplicates |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
         outages = [options.only] if options.only else OUTAGES
-        well = [drill(made, outage, options.messages, options.seconds) for outage in outages]
+        well = [
+            drill(made, outage, options.messages, options.seconds, options.how)
+            for outage in outages
+        ]
     return 0 if all(well) else 1
 
 

@@ -1,8 +1,8 @@
 """How often each part calls what is away, and whether work goes on by itself afterwards.
 
 Run with `python -m bench.outages`. Real handlers, PostgreSQL, SQS and S3; the model is a fake one.
-Whatever is away accepts connections and resets them at once: the worst case for a loop that does
-not pause. Prints the table of docs/operations.md.
+Whatever is away accepts connections and resets them at once (the worst case for a loop that does
+not pause), or with `--how black_hole` says nothing. Prints the table of docs/operations.md.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Seen:
     drained_s: float
 
 
-def measure(rig: Rig, dependency: str, messages: int, away_s: float) -> list[Seen]:
+def measure(rig: Rig, dependency: str, messages: int, away_s: float, how: str) -> list[Seen]:
     """Let one dependency be away for each part in turn, with messages waiting for it."""
     rig.submit(messages - messages // 4)
     rig.submit(messages // 4, large=True)
     proxy, seen = rig.proxies[dependency], []
     for part in PARTS:
-        proxy.reset()
+        getattr(proxy, how)()
         at_first = proxy.accepted
         with rig.part(part) if part != "maintenance" else rig.maintenance(SCHEDULE_S / 4):
             time.sleep(away_s * 2 / 3)
@@ -91,6 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each outage lasts")
     parser.add_argument("--messages", type=int, default=40, help="that wait for each part")
+    parser.add_argument("--how", choices=["reset", "black_hole"], default="reset")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     with ExitStack() as stack:
@@ -104,7 +105,7 @@ def main() -> int:
         for dependency in DEPENDENCIES:
             with ExitStack() as inner, _quiet():
                 rig = Rig(server, url, inner)
-                seen = measure(rig, dependency, options.messages, options.seconds)
+                seen = measure(rig, dependency, options.messages, options.seconds, options.how)
                 statuses, dead = rig.statuses(), rig.dead()
                 seen.append(ask(rig, dependency, 3))
             for one in seen:
