@@ -239,7 +239,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(data=st.data(), end=st.sampled_from(ENDS))
     def deliver(self, data: st.DataObject, end: str) -> None:
         """Work on a message; or lose it, or fail it, or let it come again, or send nothing on."""
-        self._deliver(data.draw(st.sampled_from(self._deliverable())), end)
+        self._deliver(self._drawn(data, self._deliverable()), end)
 
     @rule(count=st.integers(1, 12), newest=st.booleans())
     def work_off(self, count: int, newest: bool) -> None:
@@ -317,7 +317,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(data=st.data())
     def requeue(self, data: st.DataObject) -> None:
         """Start a failed job again from its dead letter."""
-        message = data.draw(st.sampled_from(self.dead))
+        message = self._drawn(data, self.dead)
         job = self.model.jobs.get(message.job_id)
         ref = decode(_MODELS[message.stage], message.body).ref
         is_wanted = (
@@ -366,12 +366,14 @@ class Lifecycle(RuleBasedStateMachine):
             job.is_skipped = False
 
     @rule(stage=st.sampled_from(["chunk", "embed", "store"]))
-    def pause_or_resume(self, stage: str) -> None:
-        action = ControlAction.RESUME if stage in self.paused else ControlAction.PAUSE
-        self.world.app.controls.set(stage, action, Act(ACTOR, f"stage.{action}", stage))
-        self.paused ^= {stage}
+    def pause_or_resume_all(self, stage: str) -> None:
+        action = ControlAction.RESUME if self.paused else ControlAction.PAUSE
+        stages = self.paused or {stage}
+        for one in stages:
+            self.world.app.controls.set(one, action, Act(ACTOR, f"stage.{action}", one))
+        self.paused = set() if self.paused else {stage}
 
-    # What maintenance does
+    # What maintenance does, after all messages were lost perhaps
 
     @precondition(lambda self: self._outbox())
     @rule()
@@ -380,8 +382,10 @@ class Lifecycle(RuleBasedStateMachine):
         relay.sweep(outbox=self.world.maintenance.outbox, queues=self.queues)
         assert self.world.rows("SELECT message_key FROM outbox") == []
 
-    @rule()
-    def rescue(self) -> None:
+    @rule(is_purged=st.booleans())
+    def rescue(self, is_purged: bool) -> None:
+        if is_purged:
+            self.messages.clear()
         epochs = {job.job_id: job.epoch for job in self.model.jobs.values()}
         waiting = {row["message_key"].partition("/")[0] for row in self._outbox()}
         rescued = rescue.rescue(
@@ -432,8 +436,13 @@ class Lifecycle(RuleBasedStateMachine):
         if not is_dry:
             assert self.model.clean_up() == over
 
+    def _drawn(self, data: st.DataObject, messages: Sequence[Message]) -> Message:
+        return messages[data.draw(st.integers(0, len(messages) - 1))]
+
     def _a_job(self, data: st.DataObject) -> ModelJob:
-        return self.model.jobs[data.draw(st.sampled_from(sorted(self.model.jobs)))]
+        # By number: ids differ from run to run, and with them their order.
+        jobs = list(self.model.jobs.values())
+        return jobs[data.draw(st.integers(0, len(jobs) - 1))]
 
     # What must hold
 
