@@ -141,6 +141,6 @@ def test_a_target_that_is_away_resets(proxy: Proxy) -> None:
     with Proxy(("127.0.0.1", proxy.port)) as front:
         proxy.refuse()
 
-        with closing(connected(front)) as connection, pytest.raises(ConnectionError):
+        with pytest.raises(ConnectionError), closing(connected(front)) as connection:
             if not asked(connection):
                 raise ConnectionResetError
