@@ -27,6 +27,8 @@ VISIBILITY_S = 30
 #: How long entries that are to stay are hidden from the mover.
 _STAY_S = 300
 _PAGE = 100
+#: What is held at once: each may have a megabyte.
+_MOST = 50
 _STATUSES = {
     "RUNNING": "running",
     "CANCELLING": "cancelling",
@@ -164,7 +166,7 @@ class Mover:
         stays: list[DeadLetter] = []
         try:
             while has_time():
-                found = self.letters.receive(wait_s=self.wait_s, visibility_s=VISIBILITY_S)
+                found = self._received(redrive.max_per_second)
                 if not found:
                     if self.to_move() == 0:
                         self.database.redrives.update(redrive, status="completed")
@@ -178,6 +180,19 @@ class Mover:
                     return
         finally:
             self.letters.hide(stays, 0)
+
+    def _received(self, max_per_second: int) -> list[DeadLetter]:
+        """Receive what goes within a quarter of a second, in several calls."""
+        most = max(10, min(_MOST, max_per_second // 4))
+        found = self.letters.receive(wait_s=self.wait_s, visibility_s=VISIBILITY_S)
+        while 0 < len(found) < most:
+            more = self.letters.receive(
+                max_messages=min(10, most - len(found)), wait_s=0, visibility_s=VISIBILITY_S
+            )
+            if not more:
+                break
+            found += more
+        return found
 
     def _sorted_out(
         self,
