@@ -21,7 +21,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e localstack e2e-localstack bench bench-engine soak chaos chaos-slice chaos-long \
+.PHONY: help setup demo test check lint format types unit contract integration e2e localstack e2e-localstack bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -88,6 +88,15 @@ chaos-slice: $(VENV)/.dev ## The same in four minutes
 chaos-long: $(VENV)/.dev ## The same for an hour, with 50,000 documents
 	$(BIN)/python -m tests.chaos --long --jobs 50000 --minutes 56 --quiet-s 600 \
 		--json bench/results/chaos-long.json $(CHAOS)
+
+properties: $(VENV)/.dev ## Compare the life of jobs with a model: EXAMPLES=1000 STEPS=40 (SEED=1: others each time)
+	EXAMPLES=$(or $(EXAMPLES),1000) STEPS=$(or $(STEPS),40) $(BIN)/python -m pytest -s --timeout=7200 tests/properties/test_lifecycle.py
+
+fuzz: $(VENV)/.dev ## Read INPUTS=120000 bodies that no stage sent (SEED=1)
+	INPUTS=$(or $(INPUTS),120000) $(BIN)/python -m pytest --timeout=3600 -rP --show-capture=stdout tests/properties/test_messages.py
+
+fuzz-api: $(VENV)/.dev ## Ask every operation of the API REQUESTS=500 things (20,000 in all), and check the answers
+	REQUESTS=$(or $(REQUESTS),500) $(BIN)/python -m pytest -s --timeout=7200 tests/properties/test_api.py
 
 template: $(SAM_VENV)/.ready ## Check template.yaml with cfn-lint and the SAM CLI
 	$(SAM_VENV)/bin/cfn-lint template.yaml

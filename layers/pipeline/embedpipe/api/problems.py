@@ -80,7 +80,7 @@ class OpenAIError(BaseModel):
 
     message: str
     type: str
-    param: str | None
+    param: str | None = None
     code: str
     inputs: list[InputProblem] | None = None
 
