@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from embedpipe.domain.audit import Act, Actor
 from embedpipe.domain.jobs import BatchRef, JobRef, JobStatus
 from embedpipe.ports import OutboxRow, Stalled
 
@@ -123,6 +124,28 @@ def test_a_restarted_job_is_queued_in_a_new_epoch_with_its_message(backend: Back
     assert [entry["message_key"] for entry in backend.rows("outbox")] == [row.key]
 
 
+def test_an_operator_of_another_tenant_restarts_and_it_is_written_down(backend: Backend) -> None:
+    ref = admit(backend.database, tenant_id="acme")
+    all_sent(backend)
+    backend.age_jobs(2 * HOUR_S)
+    [stalled] = found(backend)
+    backend.maintenance.rescues.restart(stalled, a_row)
+    all_sent(backend)
+    backend.age_jobs(5 * HOUR_S)
+    [rescued] = found(backend)
+    act = Act(Actor("globex", "key-of-olga"), "job.reset", ref.job_id, "now")
+
+    row = backend.database.rescues.restart(rescued, a_row, act)
+    again = backend.database.rescues.restart(rescued, a_row, act)
+
+    [entry] = backend.database.audits.list(actor="key-of-olga").items
+    [job] = backend.rows("jobs")
+    assert (rescued.rescues, job["rescues"], job["epoch"]) == (1, 0, 3)
+    assert (row is not None, again) == (True, None)
+    assert (entry.tenant_id, entry.subject, entry.note) == ("globex", ref.job_id, "now")
+    assert entry.result == "restarted in epoch 3"
+
+
 def test_nothing_of_the_earlier_epoch_is_left_or_has_an_effect(backend: Backend) -> None:
     chunked = a_chunked_job(backend.database, chunks=2)
     store(backend, chunked.refs[0])
@@ -229,4 +252,3 @@ def test_a_job_that_those_of_another_collection_overtook_is_late(backend: Backen
     all_sent(backend)
 
     assert found(backend, is_queue_empty=False) == []
-

@@ -12,6 +12,7 @@ from embedpipe.adapters.memory.database_reading import read_job
 from embedpipe.adapters.memory.database_rescues import was_overtaken
 from embedpipe.adapters.memory.database_rows import JobRow
 from embedpipe.adapters.memory.database_state import State
+from embedpipe.adapters.memory.durations import since, spread
 from embedpipe.domain.controls import STAGES
 from embedpipe.domain.jobs import JobStatus
 from embedpipe.ports import Page
@@ -22,7 +23,6 @@ from embedpipe.ports.overview import (
     Idle,
     OpenWork,
     OperatorJob,
-    Spread,
     View,
 )
 
@@ -67,8 +67,8 @@ class MemoryOverview:
                 self._failed_in(row) for row in moved if row.status is JobStatus.FAILED
             )
             left = {
-                "chunk": _since(start, (row.embedding_at for row in moved)),
-                "embed": _since(start, (row.storing_at for row in moved)),
+                "chunk": since(start, (row.embedding_at for row in moved)),
+                "embed": since(start, (row.storing_at for row in moved)),
                 "store": sum(row.status is JobStatus.SUCCEEDED for row in moved),
             }
             return {stage: Counts(left[stage], failed[stage]) for stage in STAGES}
@@ -93,11 +93,11 @@ class MemoryOverview:
             return Figures(
                 counts=self.counts(window_s),
                 latency_s={
-                    "chunk": _spread((r.created_at, r.embedding_at) for r in chunked),
-                    "embed": _spread((r.embedding_at, r.storing_at) for r in stored),
-                    "store": _spread((r.storing_at, r.finished_at) for r in done),
+                    "chunk": spread((r.created_at, r.embedding_at) for r in chunked),
+                    "embed": spread((r.embedding_at, r.storing_at) for r in stored),
+                    "store": spread((r.storing_at, r.finished_at) for r in done),
                 },
-                job_latency_s=_spread((r.created_at, r.finished_at) for r in done),
+                job_latency_s=spread((r.created_at, r.finished_at) for r in done),
                 succeeded=len(done),
                 failed=ended[JobStatus.FAILED],
                 cancelled=ended[JobStatus.CANCELLED],
@@ -225,24 +225,3 @@ def _entered(row: JobRow) -> datetime:
     if row.status is JobStatus.STORING:
         return row.storing_at or row.touched_at
     return row.touched_at if row.rescues else row.created_at
-
-
-def _since(start: datetime, moments: Iterable[datetime | None]) -> int:
-    return sum(moment is not None and moment >= start for moment in moments)
-
-
-def _spread(pairs: Iterable[tuple[datetime | None, datetime | None]]) -> Spread:
-    durations = sorted(
-        (end - begin).total_seconds() for begin, end in pairs if begin is not None and end
-    )
-    if not durations:
-        return Spread()
-    return Spread(*(_percentile(durations, share) for share in (0.5, 0.95, 0.99, 1.0)))
-
-
-def _percentile(ordered: list[float], share: float) -> float:
-    """Interpolate between the two nearest, as `percentile_cont` does."""
-    at = share * (len(ordered) - 1)
-    low = int(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
