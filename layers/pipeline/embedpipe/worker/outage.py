@@ -86,6 +86,14 @@ class Outages:
 
     def on(self) -> list[str]:
         """Name the calls that fail now."""
-        each = [self.claim_check, self.fence, self.ledger, self.extend, self.send, self.settle, self.ack]
+        each = [
+            self.claim_check,
+            self.fence,
+            self.ledger,
+            self.extend,
+            self.send,
+            self.settle,
+            self.ack,
+        ]
         each += [self.controls, self.heartbeat, *self.receive.values()]
         return sorted(outage.operation for outage in each if outage.is_on)
