@@ -15,6 +15,10 @@ RESERVE_S = 9.0
 _METRICS = {
     "relayed": telemetry.OUTBOX_ROWS_RELAYED,
     "rescued": telemetry.JOBS_RESCUED,
+    "dlq_expiring": telemetry.DLQ_ENTRIES_EXPIRING,
+    "dlq_put_back": telemetry.DLQ_ENTRIES_PUT_BACK,
+    "dlq_failed_jobs": telemetry.DLQ_JOBS_FAILED,
+    "dlq_moved": telemetry.DLQ_MESSAGES_MOVED,
     "given_up": telemetry.JOBS_GIVEN_UP,
     "compacted_chunks": telemetry.CHUNKS_COMPACTED,
     "removed_jobs": telemetry.JOBS_REMOVED,

@@ -56,6 +56,14 @@ QUEUE_DEPTH = "QueueDepth"
 QUEUE_AGE = "QueueAge"
 #: Messages of a stage's dead-letter queue.
 DLQ_DEPTH = "DlqDepth"
+#: Dead letters that go within two days, as their retention ends.
+DLQ_ENTRIES_EXPIRING = "DlqEntriesExpiring"
+#: Dead letters that were put back because only their receives were spent.
+DLQ_ENTRIES_PUT_BACK = "DlqEntriesPutBack"
+#: Jobs that failed because a dead letter said so, or was put back too often.
+DLQ_JOBS_FAILED = "DlqJobsFailed"
+#: Messages that maintenance moved for a redrive.
+DLQ_MESSAGES_MOVED = "DlqMessagesMoved"
 #: Dead letters that were first seen within the last minute.
 DLQ_ARRIVALS = "DlqArrivals"
 #: Workers of a stage that send heartbeats, and those whose heartbeats are missing.
