@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
     from tests.postgres import PostgresServer
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "20"))
-STEPS = int(os.environ.get("STEPS", "40"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "10"))
+STEPS = int(os.environ.get("STEPS", "30"))
 
 TENANT = "acme"
 DOCUMENTS = ("one", "two", "three")
@@ -128,8 +128,8 @@ class Lifecycle(RuleBasedStateMachine):
 
     world: World
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(done=st.sampled_from(DOCUMENTS), begun=st.sampled_from(DOCUMENTS))
+    def begin(self, done: str, begun: str) -> None:
         self.world.reset()
         self.model = Model()
         self.keys: dict[str, tuple[str, tuple[str, int, int]]] = {}
@@ -138,6 +138,9 @@ class Lifecycle(RuleBasedStateMachine):
         self.paused: set[str] = set()
         self.blobs = MemoryBlobs()
         self.queues = {name: ListQueue(name, self.messages) for name in QUEUES}
+        for document_id, steps in ((done, 9), (begun, 2)):
+            self._admit((document_id, 2, 50), None, is_sent=True)
+            self.work_off(count=steps, newest=True)
 
     # What a user does
 
@@ -158,7 +161,11 @@ class Lifecycle(RuleBasedStateMachine):
         is_sent: bool,
         is_worked_off: bool,
     ) -> None:
-        wanted = (document_id, chunks, priority)
+        self._admit((document_id, chunks, priority), key, is_sent)
+        if is_worked_off:
+            self.work_off(count=9, newest=True)
+
+    def _admit(self, wanted: tuple[str, int, int], key: str | None, is_sent: bool) -> None:
         seen = self.keys.get(key) if key else None
         if seen and seen[0] not in self.model.jobs:
             seen = None
@@ -180,10 +187,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert (admission.created, answer.is_sent) == (True, is_sent)
         if key:
             self.keys[key] = (admission.job_id, wanted)
-        job = ModelJob(admission.job_id, document_id, admission.version, chunks, key)
-        self.model.admit(job)
-        if is_worked_off:
-            self.work_off(count=9, newest=True)
+        self.model.admit(ModelJob(admission.job_id, wanted[0], admission.version, wanted[1], key))
 
     def _submit(self, wanted: tuple[str, int, int], key: str | None) -> submit.Submitted:
         document_id, chunks, priority = wanted
@@ -241,6 +245,7 @@ class Lifecycle(RuleBasedStateMachine):
         """Work on a message; or lose it, or fail it, or let it come again, or send nothing on."""
         self._deliver(self._drawn(data, self._deliverable()), end)
 
+    @precondition(lambda self: self._deliverable())
     @rule(count=st.integers(1, 12), newest=st.booleans())
     def work_off(self, count: int, newest: bool) -> None:
         """Work on several messages, one after another, as a queue without trouble gives them."""
@@ -365,6 +370,7 @@ class Lifecycle(RuleBasedStateMachine):
         for job in self.model.jobs.values():
             job.is_skipped = False
 
+    @precondition(lambda self: self.messages or self.paused)
     @rule(stage=st.sampled_from(["chunk", "embed", "store"]))
     def pause_or_resume_all(self, stage: str) -> None:
         action = ControlAction.RESUME if self.paused else ControlAction.PAUSE
@@ -382,6 +388,7 @@ class Lifecycle(RuleBasedStateMachine):
         relay.sweep(outbox=self.world.maintenance.outbox, queues=self.queues)
         assert self.world.rows("SELECT message_key FROM outbox") == []
 
+    @precondition(lambda self: any(job.is_open for job in self.model.jobs.values()))
     @rule(is_purged=st.booleans())
     def rescue(self, is_purged: bool) -> None:
         if is_purged:
@@ -409,6 +416,7 @@ class Lifecycle(RuleBasedStateMachine):
     def _outbox(self) -> list[dict[str, Any]]:
         return self.world.rows("SELECT * FROM outbox")
 
+    @precondition(lambda self: any(one.is_deleted for one in self.model.documents.values()))
     @rule(rows=st.integers(1, 4))
     def compact(self, rows: int) -> None:
         compacted = compact.compact(
@@ -418,6 +426,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.world.acts["chunks compacted"] += compacted.chunks
         self.model.compact()
 
+    @precondition(lambda self: any(one.is_deleted for one in self.model.documents.values()))
     @rule(steps=st.integers(0, 3))
     def compact_in_part(self, steps: int) -> None:
         """Hide what is deleted, remove some of it, and be killed; the next compaction does it."""
@@ -427,6 +436,7 @@ class Lifecycle(RuleBasedStateMachine):
             keeping.remove_hidden(limit=1)
         self.model.compact()
 
+    @precondition(lambda self: any(not job.is_open for job in self.model.jobs.values()))
     @rule(is_dry=st.booleans())
     def clean_up(self, is_dry: bool) -> None:
         over = sum(not job.is_open and not job.is_skipped for job in self.model.jobs.values())
