@@ -21,7 +21,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e localstack e2e-localstack bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long \
+.PHONY: help setup demo test check lint format types unit contract integration e2e localstack e2e-localstack bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -78,6 +78,12 @@ bench-engine: $(VENV)/.dev $(MODEL) ## Measure the embed stage beside other engi
 
 soak: $(VENV)/.dev $(MODEL) ## Run 10,000 messages, some poison, and stop workers in mid-batch
 	$(BIN)/python -m bench.soak $(SOAK)
+
+crashpoints: $(VENV)/.dev ## Kill every handler at every point, and interleave any two (K="store and poison")
+	$(BIN)/python -m pytest tests/crashpoints $(if $(K),-k "$(K)")
+
+mutants: $(VENV)/.dev ## Make faults in a copy of the package, and see that the tests find each (K="rescue")
+	$(BIN)/python -m pytest tests/mutants/survivors.py tests/mutants/test_patches.py $(if $(K),-k "$(K)")
 
 chaos: $(VENV)/.dev ## Break everything under the load of 8,000 documents for ten minutes (CHAOS="--seed 7")
 	$(BIN)/python -m tests.chaos --jobs 8000 --minutes 10 --json bench/results/chaos.json $(CHAOS)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from threading import Event, Thread
 
-from tests.crashpoints.explore import Explored
+from tests.crashpoints.explore import ENOUGH, Explored
 from tests.crashpoints.process import Process
 from tests.crashpoints.queues import RedrivingQueue, saved, send_again
 from tests.crashpoints.scenarios import OTHER, TEXT, Act, handler
-from tests.crashpoints.world import World
+from tests.crashpoints.world import POISON, World
 from tests.invariants import as_table
 
 _LOOK_S = 0.001
@@ -68,7 +69,17 @@ def _add(queue: RedrivingQueue, messages: dict[str, object]) -> None:
         queue._put(message.body, message.group_id, 0, {})
 
 
-SCENES = {stage: _late(stage) for stage in ("chunk", "embed", "store")}
+def _dead(world: World) -> None:
+    """Make a scene in which a job failed, its dead letter is approved and what was wrong mended."""
+    world.submit(TEXT)
+    world.deliver()
+    world.submit(f"{POISON} {OTHER}")
+    world.deliver()
+    world.approve()
+    world.has_poison = False
+
+
+SCENES = {**{stage: _late(stage) for stage in ("chunk", "embed", "store")}, "requeue": _dead}
 
 
 # --------------------------------------------------------------------------------------- the acts
@@ -99,6 +110,27 @@ def _maintain(world: World, process: Process) -> None:
     world.maintain(process)
 
 
+def _skip(world: World, process: Process) -> None:
+    world.skip(world.job_id("doc", 2), process)
+
+
+def _pause(world: World, process: Process) -> None:
+    world.control("all", "pause", process)
+    world.control("all", "resume", process)
+
+
+def _clear(world: World, process: Process) -> None:
+    world.operate("orchestrator/clear", {"tenant": "default"}, process)
+
+
+def _reset(world: World, process: Process) -> None:
+    world.operate("orchestrator/reset-stuck", {"idle_seconds": 900}, process)
+
+
+def _requeue(world: World, process: Process) -> None:
+    world.operate("dlq/requeue", {"stage": "embed"}, process)
+
+
 DOES: dict[str, Does] = {
     "submit": Does(_submit, ends=frozenset({"cancelled:SUPERSEDED"})),
     "chunk": Does(handler("chunk"), scenes=("chunk",)),
@@ -107,7 +139,23 @@ DOES: dict[str, Does] = {
     "maintenance": Does(_maintain),
     "cancel": Does(_cancel, ends=frozenset({"cancelled:CANCELLED"})),
     "delete": Does(_delete, ends=frozenset({"cancelled:DOCUMENT_DELETED"})),
+    "skip": Does(_skip, ends=frozenset({"cancelled:SKIPPED"})),
+    "clear": Does(_clear, ends=frozenset({"cancelled:CLEARED"})),
+    "reset-stuck": Does(_reset),
+    "pause": Does(_pause),
+    "requeue": Does(_requeue, scenes=("requeue",), ends=frozenset({"failed:POISON_CHUNK"})),
 }
+
+
+def pairs() -> list[tuple[str, str, str]]:
+    """Give each act with each other one, in the scenes where both have something to do."""
+    found = []
+    for number, (first, second) in enumerate(product(DOES, DOES)):
+        scenes = DOES["requeue"].scenes if second == "requeue" else DOES[first].scenes
+        # All of it is too much for those that do much.
+        some = scenes if first in ("cancel", "delete", "skip") else (scenes[number % len(scenes)],)
+        found += [(first, second, scene) for scene in some]
+    return found
 
 
 # ---------------------------------------------------------------------------------- the schedules
@@ -173,8 +221,10 @@ def interleave(world: World, first: str, second: str, scene: str) -> Schedules:
     alone = Process()
     DOES[first].act(world, alone)
     for at, name in enumerate(alone.points, 1):
-        if _is_idle(name):
+        if _is_idle(name, scene):
             continue
+        if len(result.wrong) >= ENOUGH:
+            break
         world.restore("scene")
         result.points += 1
         result.runs += 1
@@ -186,9 +236,15 @@ def interleave(world: World, first: str, second: str, scene: str) -> Schedules:
     return result
 
 
-def _is_idle(name: str) -> bool:
+#: Parts of maintenance that have nothing to do in most scenes.
+_ELSEWHERE = ("housekeeping.", "overview.", "dlq_entries.", "redrives.", "heartbeats.")
+
+
+def _is_idle(name: str, scene: str) -> bool:
     """Whether nothing is held and nothing seen between this point and the one before."""
-    return name.startswith("sessions.") or name.endswith((".receive", ".backlog"))
+    if name.startswith("sessions.") or name.endswith((".receive", ".backlog", ".depth", ".depths")):
+        return True
+    return scene != "requeue" and name.startswith(_ELSEWHERE)
 
 
 def _schedule(world: World, first: Act, second: Act, at: int) -> tuple[list[str], bool]:
@@ -223,6 +279,12 @@ def _judge(world: World, first: str, second: str) -> list[str]:
     ended = world.statuses()
     if others := {name: end for name, end in ended.items() if end not in allowed}:
         wrong.append(f"jobs: {others}")
-    if dead := [stage for stage, queue in world.dlqs.items() if queue.peek()]:
+    if epochs := {name: epoch for name, epoch in world.epochs().items() if epoch > 2}:
+        wrong.append(f"epochs: {epochs}")
+    if world.failed_parts:
+        wrong.append(f"parts of maintenance failed: {world.failed_parts}")
+    if "requeue" not in (first, second) and (
+        dead := [stage for stage, queue in world.dlqs.items() if queue.peek()]
+    ):
         wrong.append(f"dead letters: {dead}")
     return wrong

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from embedpipe.domain.dead_letters import MAX_PUT_BACK
 from embedpipe.messages import StoreRequested, decode
 
 from tests.crashpoints.process import Process, killed
@@ -38,6 +40,8 @@ class Scenario:
         Whether somebody waits for an answer, and asks again when there is none.
     is_lost
         Whether messages were lost before, so that jobs have to be rescued.
+    epochs
+        The epochs that jobs must then be in, those in their first left out; not looked at if empty.
     """
 
     handler: str
@@ -48,6 +52,7 @@ class Scenario:
     dlq: frozenset[str] = field(default_factory=frozenset)
     is_asked: bool = False
     is_lost: bool = False
+    epochs: dict[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -141,7 +146,7 @@ def lost_content(world: World) -> None:
 def poisonous(world: World, word: str = POISON) -> None:
     """A document that cannot be computed, beside a good one."""
     visible(world)
-    world.submit(f"{TEXT} {word} {TEXT}", document="bad")
+    world.submit(f"{word} {TEXT} {TEXT}", document="bad")
     world.submit(OTHER)
     world.chunk()
 
@@ -306,6 +311,133 @@ def maintenance() -> list[Scenario]:
     ]
 
 
+def spent(world: World, put_back: int = 0) -> None:
+    """A message whose receives were spent: it lies in the DLQ, and nothing says why."""
+    chunked(world)
+    queue = world.queues["embed"]
+    first = queue.peek()[0]
+    attributes = {"put_back": str(put_back)} if put_back else {}
+    world.dlqs["embed"]._put(first.body, first.group_id, 0, attributes)
+    del queue._messages[first.message_id]
+
+
+def mended(world: World) -> None:
+    """A document that could not be computed, and now can; its dead letter is approved."""
+    poisonous(world)
+    world.deliver()
+    world.approve()
+    world.has_poison = False
+
+
+def refilled(world: World) -> None:
+    """A document whose text was gone, and is back; its dead letter is approved."""
+    visible(world)
+    world.submit(LONG, document="bad")
+    objects = dict(world.blobs.objects)
+    world.blobs.objects.clear()
+    world.deliver()
+    world.blobs.objects.update(objects)
+    world.approve()
+
+
+def with_tasks(prepare: Callable[[World], object]) -> Callable[[World], object]:
+    """Let the backend move messages by itself."""
+
+    def prepared(world: World) -> None:
+        prepare(world)
+        world.has_tasks = True
+
+    return prepared
+
+
+def _skip(world: World, process: Process) -> None:
+    world.skip(world.job_id("doc", 2), process)
+
+
+def _requeue(world: World, process: Process) -> None:
+    for entry in world.rows("SELECT stage, entry_id FROM dlq_entries"):
+        world.operate("dlq/requeue", entry, process)
+
+
+def _requeue_all(stage: str) -> Act:
+    return lambda world, process: world.operate("dlq/requeue", {"stage": stage}, process)
+
+
+def _redrive(stage: str) -> Act:
+    value = {"stage": stage, "operator_note": "mended"}
+    return lambda world, process: world.operate("dlq/redrive", value, process)
+
+
+def _pause(world: World, process: Process) -> None:
+    world.control("chunk", "pause", process)
+    world.chunk(process)
+    world.control("chunk", "resume", process)
+
+
+def _reset(world: World, process: Process) -> None:
+    world.operate("orchestrator/reset-stuck", {"idle_seconds": 900}, process)
+
+
+def _clear(world: World, process: Process) -> None:
+    world.operate("orchestrator/clear", {"tenant": "default"}, process)
+
+
+def operators() -> list[Scenario]:
+    """What operators ask for."""
+
+    def scenario(
+        handler: str,
+        situation: str,
+        prepare: Callable[[World], object],
+        act: Act,
+        expected: dict[str, str],
+        **more: Any,
+    ) -> Scenario:
+        first = {"doc/1": "succeeded"}
+        return Scenario(handler, situation, prepare, act, first | expected, is_asked=True, **more)
+
+    second, bad = {"doc/2": "succeeded"}, {"bad/1": "succeeded"}
+    skipped, cleared = {"doc/2": "cancelled:SKIPPED"}, {"doc/2": "cancelled:CLEARED"}
+    lost, both = second | {"one/1": "succeeded"}, second | bad
+    again: Any = {"epochs": {"bad/1": 2}}
+    chunk, embed = _redrive("chunk"), _redrive("embed")
+    return [
+        scenario("skip", "half stored", half_stored, _skip, skipped),
+        scenario("clear", "half stored", twice(half_stored), _clear, cleared),
+        scenario("pause", "and resume", twice(submitted), _pause, second),
+        scenario("reset-stuck", "lost messages", forgotten, _reset, lost, is_lost=True),
+        scenario("requeue", "of the chunk stage", refilled, _requeue, bad, **again),
+        scenario("requeue", "of the embed stage", mended, _requeue, both, **again),
+        scenario("requeue", "of all approved", mended, _requeue_all("embed"), both, **again),
+        scenario("redrive", "of the chunk stage", refilled, chunk, bad, **again),
+        scenario("redrive", "of the embed stage", mended, embed, both, **again),
+        scenario("redrive", "by the backend", with_tasks(mended), embed, both, **again),
+    ]
+
+
+def dead_letters() -> list[Scenario]:
+    """What maintenance does about dead letters."""
+
+    def act(world: World, process: Process) -> None:
+        world.maintain(process)
+
+    def poisoned(world: World) -> None:
+        poisonous(world)
+        world.deliver()
+
+    def last_time(world: World) -> None:
+        spent(world, put_back=MAX_PUT_BACK)
+
+    both = {"doc/1": "succeeded", "doc/2": "succeeded"}
+    failed = {"doc/1": "succeeded", "doc/2": "failed:RECEIVES_SPENT"}
+    bad, dlq = {"bad/1": "failed:POISON_CHUNK"}, frozenset({"embed"})
+    return [
+        Scenario("mirror", "a dead letter with a reason", poisoned, act, both | bad, dlq),
+        Scenario("mirror", "receives spent", spent, act, both),
+        Scenario("mirror", "receives spent too often", last_time, act, failed, dlq),
+    ]
+
+
 def all_scenarios() -> list[Scenario]:
     """Give every one."""
-    return [*asked(), *stages(), *maintenance()]
+    return [*asked(), *stages(), *maintenance(), *dead_letters(), *operators()]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.crashpoints.explore import Explored
-from tests.crashpoints.interleave import DOES, interleave
+from tests.crashpoints.interleave import interleave, pairs
 from tests.crashpoints.world import World
 
-PAIRS = [
-    (first, second, scene) for first in DOES for second in DOES for scene in DOES[first].scenes
-]
+PAIRS = pairs()
 
 
 @pytest.mark.parametrize(("first", "second", "scene"), PAIRS)

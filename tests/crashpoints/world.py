@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -21,7 +22,10 @@ from embedpipe.adapters.memory import (
     MemoryBlobs,
     MemoryQueue,
 )
+from embedpipe.adapters.memory.dead_letters import MemoryDeadLetters
+from embedpipe.adapters.memory.event_sources import MemoryEventSources
 from embedpipe.adapters.postgres import PostgresDatabase
+from embedpipe.adapters.sealing import AesGcmSealer
 from embedpipe.api.resolver import build
 from embedpipe.api.services import Services as ApiServices
 from embedpipe.domain.lanes import QUEUES
@@ -34,6 +38,8 @@ from embedpipe.settings import (
     StoreSettings,
 )
 from embedpipe.stages.controls import ControlReader
+from embedpipe.stages.dead_letters import DeadLetterParts
+from embedpipe.stages.requeue import Pace
 from psycopg.rows import dict_row
 
 from functions.chunk import app as chunk_app
@@ -87,6 +93,18 @@ class Clock:
         return self.now
 
 
+class _Letters(Watched):
+    """A DLQ's letters, for which nobody waits."""
+
+    def receive(self, **asked: Any) -> Any:
+        receive = partial(self._target.receive, **{**asked, "wait_s": 0.0})
+        return self._process.call(f"{self._name}.receive", receive)
+
+
+def _stage_of(queue: str) -> str:
+    return queue.partition("_")[0]
+
+
 class _Embedder(FakeEmbedder):
     """Computes; a text that is murderous ends the process."""
 
@@ -124,6 +142,9 @@ class World:
     told: Told = field(default_factory=lambda: Told(vector_of=vector_of))
     clock: Clock = field(default_factory=Clock)
     received: int = 0
+    has_poison: bool = True
+    has_tasks: bool = False
+    failed_parts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.owner = psycopg.connect(
@@ -135,9 +156,10 @@ class World:
         }
         self.blobs = MemoryBlobs("content")
         self.models = FakeModels()
+        self.event_sources = MemoryEventSources()
         self.dlqs = {stage: self._queue(f"{stage}-dlq") for stage in STAGES}
         self.queues = {
-            name: self._queue(name, self.dlqs[name.partition("_")[0]])
+            name: self._queue(name, self.dlqs[_stage_of(name)])
             for name in ("chunk", *QUEUES.values(), "store")
         }
         self.policy = RetryPolicy()
@@ -178,8 +200,11 @@ class World:
         lanes = {lane: queues[name] for lane, name in QUEUES.items()}
         dlqs = watched(self.dlqs, process)
         database = self.database(process, role)
+        poison = of_word(POISON) if self.has_poison else set[int]()
         return {
             "database": database,
+            "dead_letters": self._dead_letters(process),
+            "event_sources": Watched(self.event_sources, process, "event_sources"),
             "blobs": Watched(self.blobs, process, "blobs"),
             "models": self.models,
             "policy": self.policy,
@@ -191,8 +216,25 @@ class World:
             "embed_queues": queues,
             "controls": ControlReader(database.controls, kept_s=0.0),
             "query_embedder": None,
-            "embedders": FakeEmbedders(_Embedder(process, of_word(POISON), of_word(KILLER))),
+            "embedders": FakeEmbedders(_Embedder(process, poison, of_word(KILLER))),
         }
+
+    def _dead_letters(self, process: Process) -> DeadLetterParts:
+        lanes = {
+            stage: {name: queue for name, queue in self.queues.items() if _stage_of(name) == stage}
+            for stage in STAGES
+        }
+        letters = {
+            stage: MemoryDeadLetters(
+                self.dlqs[stage], stage=stage, sources=lanes[stage], has_tasks=self.has_tasks
+            )
+            for stage in STAGES
+        }
+        return DeadLetterParts(
+            letters={stage: _Letters(letters[stage], process, f"{stage}-dlq") for stage in STAGES},
+            sealer=AesGcmSealer({"one": bytes(32)}),
+            pace=Pace(50, 200),
+        )
 
     def wired(self, kind: type[T], process: Process, settings: Any, **parts: Any) -> T:
         """Wire a function with those parts that it has."""
@@ -253,6 +295,32 @@ class World:
             self.told.by_key.setdefault((TENANT, key), set()).add(job_id)
         return job_id
 
+    def operate(self, path: str, value: Any, process: Process | None = None) -> Answer:
+        """Do what an operator does."""
+        return self.send("POST", f"/embeddings/{path}", value, process=process)
+
+    def control(self, stage: str, action: str, process: Process | None = None) -> Answer:
+        """Pause a stage, or let it go on."""
+        value = {"stage": stage, "action": action, "note": "a test"}
+        return self.operate("stage/control", value, process)
+
+    def skip(self, job_id: str, process: Process | None = None) -> Answer:
+        """Skip a job as an operator does."""
+        answer = self.operate("job/skip", {"job_id": job_id, "note": "a test"}, process)
+        if answer.status == 200 and answer.json["was_cancelled"]:
+            self.told.cancelled.add(job_id)
+        return answer
+
+    def approve(self) -> list[tuple[str, str]]:
+        """Mirror the DLQs, and approve all that lies in them; give stages and entries."""
+        self.maintain()
+        entries = self.rows("SELECT stage, entry_id FROM dlq_entries")
+        for entry in entries:
+            decision = {"state": "approved_for_requeue", "operator_note": "mended"}
+            answer = self.operate("dlq/state", {**entry, **decision})
+            assert answer.status == 200, answer.body
+        return [(entry["stage"], entry["entry_id"]) for entry in entries]
+
     def cancel(self, job_id: str, process: Process | None = None) -> Answer:
         """Cancel a job as a client does."""
         answer = self.send("DELETE", f"/embeddings/jobs/{job_id}", process=process)
@@ -309,7 +377,9 @@ class World:
         """Let maintenance run once."""
         settings = MaintenanceSettings.from_environment(ENVIRONMENT)
         services = self.wired(bootstrap.MaintenanceServices, process or Process(), settings)
-        return maintenance_app.handle({}, services)
+        done = maintenance_app.handle({}, services)
+        self.failed_parts |= done["failed"]
+        return done
 
     # Time
 
@@ -355,9 +425,10 @@ class World:
     def is_quiet(self) -> bool:
         """Whether nothing is under way."""
         open_rows = self.rows(
-            "SELECT 1 FROM jobs WHERE finished_at IS NULL UNION ALL SELECT 1 FROM outbox LIMIT 1"
+            "SELECT 1 FROM jobs WHERE finished_at IS NULL UNION ALL SELECT 1 FROM outbox"
+            " UNION ALL SELECT 1 FROM redrives WHERE status IN ('running', 'cancelling') LIMIT 1"
         )
-        return not open_rows and not any(self.left.values())
+        return not open_rows and not any(self.left.values()) and not self.unmirrored()
 
     # What there is
 
@@ -383,10 +454,28 @@ class World:
             for row in rows
         }
 
+    def epochs(self) -> dict[str, int]:
+        """Give the epoch of each job that is not in its first."""
+        rows = self.rows("SELECT document_id, version, epoch FROM jobs WHERE epoch > 1")
+        return {f"{row['document_id']}/{row['version']}": row["epoch"] for row in rows}
+
     def rescued(self) -> list[str]:
         """Name the jobs that had to be rescued: their messages were lost."""
         rows = self.rows("SELECT document_id, version FROM jobs WHERE rescues > 0")
         return [f"{row['document_id']}/{row['version']}" for row in rows]
+
+    def unmirrored(self) -> dict[str, tuple[int, int]]:
+        """Give what each DLQ holds and how many entries the mirror has, where these differ.
+
+        One that was put back counts twice: neither it nor its message is to stay.
+        """
+        rows = self.rows(
+            "SELECT stage, count(*) + count(*) FILTER (WHERE state = 'requeued') AS entries"
+            " FROM dlq_entries GROUP BY 1"
+        )
+        entries = {row["stage"]: row["entries"] for row in rows}
+        both = {stage: (len(q.peek()), entries.get(stage, 0)) for stage, q in self.dlqs.items()}
+        return {stage: pair for stage, pair in both.items() if pair[0] != pair[1]}
 
     def found(self) -> Found:
         """Ask for everything that must not be, now that all is quiet."""
@@ -408,6 +497,8 @@ class World:
             "queues": {name: saved(queue) for name, queue in self._all_queues()},
             "blobs": dict(self.blobs.objects),
             "now": self.clock.now,
+            "has_poison": self.has_poison,
+            "has_tasks": self.has_tasks,
             "told": deepcopy((self.told.accepted, self.told.cancelled, self.told.by_key)),
         }
 
@@ -424,6 +515,8 @@ class World:
             queue.is_available = True
         self.blobs.objects = dict(kept["blobs"])
         self.clock.now = kept["now"]
+        self.has_poison, self.has_tasks = kept["has_poison"], kept["has_tasks"]
+        self.failed_parts = {}
         accepted, cancelled, by_key = deepcopy(kept["told"])
         self.told = Told(accepted, cancelled, by_key, vector_of)
 
