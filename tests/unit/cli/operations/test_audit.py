@@ -27,12 +27,23 @@ def an_act(**overrides: Any) -> dict[str, Any]:
 def test_acts_are_listed_with_who_and_when(api: FakeOperatorApi, run: Run) -> None:
     api.lists(AUDIT, [an_act()])
 
-    narrow, wide = run("audit"), run("audit", width=120)
+    narrow, wide = run("audit"), run("audit", width=160)
 
-    [line] = [line.split() for line in lines(narrow) if "stage.pause" in line]
-    assert line == ["4", "min", "key-1", "stage.pause", "embed", "paused"]
-    assert "new [driver]" in wide.output
-    assert max(map(len, lines(narrow))) <= 80
+    [line] = [line.split() for line in lines(wide) if "stage.pause" in line]
+    assert line == ["4", "min", "key-1", "stage.pause", "embed", "paused", "new", "[driver]"]
+    assert "by key-1" in narrow.output
+    assert "new [driver]" not in narrow.output
+    assert "new [driver]" in run("audit", "--details").output
+
+
+def test_long_subjects_fit_80_columns(api: FakeOperatorApi, run: Run) -> None:
+    subject = "store/beda1fa3-cc89-488e-bcc3-ff769007a27c"
+    api.lists(AUDIT, [an_act(subject=subject, result="approved_for_requeue")])
+
+    shown = lines(run("audit"))
+
+    assert any(subject in line for line in shown)
+    assert max(map(len, shown)) <= 80
 
 
 def test_kinds_and_actors_narrow_it_down(api: FakeOperatorApi, run: Run) -> None:

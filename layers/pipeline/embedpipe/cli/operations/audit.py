@@ -11,9 +11,11 @@ from embedpipe.cli.operations import calls, words
 from embedpipe.cli.operations.options import Details, Limit
 from embedpipe.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Url
 
-COLUMNS = ("#ago", "by", "action", "subject", "result")
-# In characters: below, there is no room for notes.
-WIDE = 100
+#: Where a terminal is narrow, two lines each.
+NARROW = ("#ago", "action", "result")
+COLUMNS = ("#ago", "by", "action", "subject", "result", "note")
+# In characters.
+WIDE = 140
 
 
 def audit_command(
@@ -36,18 +38,23 @@ def audit_command(
         typer.echo("nobody has done anything of that kind")
     else:
         console = output.console()
-        noted = details or console.width >= WIDE
-        columns = (*COLUMNS, *(("note",) if noted else ()))
-        rows = [_row(act, None if details else 60)[: len(columns)] for act in found]
-        console.print(output.table("", columns, rows))
+        is_wide = console.width >= WIDE
+        rows = [_row(act) if is_wide else _lines(act, details) for act in found]
+        console.print(output.table("", COLUMNS if is_wide else NARROW, rows))
 
 
-def _row(act: dict[str, Any], note_width: int | None) -> list[str]:
+def _row(act: dict[str, Any]) -> list[str]:
     return [
         words.since(act["at"]),
-        words.text(act["actor"], 20),
+        words.text(act["actor"], 24),
         words.text(act["action"]),
         words.text(act["subject"]),
         words.text(act["result"]),
-        words.text(act["note"], note_width),
+        words.text(act["note"]),
     ]
+
+
+def _lines(act: dict[str, Any], details: bool) -> list[str]:
+    ago, by, action, subject, result, note = _row(act)
+    noted = f"\n[dim]{note}[/]" if details and note else ""
+    return [ago, f"{action}\n[dim]{subject}[/]{noted}", f"{result}\n[dim]by {by}[/]"]

@@ -141,6 +141,7 @@ def _everything(job: dict[str, Any]) -> Any:
     ]
     progress = job["progress"]
     rows = [
+        ("job", job["job_id"]),
         ("document", words.text(f"{job['document_id']}, version {job['version']}")),
         ("of", words.text(f"tenant {job['tenant_id']}, collection {job['collection']}")),
         ("status", words.painted(job["status"])),
@@ -149,4 +150,4 @@ def _everything(job: dict[str, Any]) -> Any:
         ("attempts", f"{job['attempts']}, rescues {job['rescues']}"),
         *times,
     ]
-    return output.pairs(job["job_id"], [row for row in rows if row[1]])
+    return output.pairs("", [row for row in rows if row[1]])

@@ -78,6 +78,7 @@ def everything(letter: dict[str, Any]) -> Any:
     soon = " [red](soon)[/]" if letter["expires_soon"] else ""
     changed = f"{words.since(letter['changed_at'])} ago by {letter['changed_by']}"
     rows = [
+        ("entry", letter["entry_id"]),
         ("stage", letter["stage"]),
         ("error", words.text(letter["error_code"] or SPENT)),
         ("kind", words.text(letter["failure_type"])),
@@ -94,7 +95,7 @@ def everything(letter: dict[str, Any]) -> Any:
         ("body", f"{letter['body_bytes']:,} bytes"),
         ("preview", words.text(_preview(letter["preview"]))),
     ]
-    return output.pairs(letter["entry_id"], [row for row in rows if row[1]])
+    return output.pairs("", [row for row in rows if row[1]])
 
 
 def _preview(preview: Any) -> str:
