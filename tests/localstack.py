@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from tests.ministack import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +59,7 @@ def localstack(directory: Path) -> Iterator[str]:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_for_sqs(url, process, directory / "localstack.log")
+            assert _listens_on(process.pid) == {("127.0.0.1", port)}
             yield url
         finally:
             process.terminate()
@@ -65,6 +68,14 @@ def localstack(directory: Path) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _listens_on(pid: int) -> set[tuple[str, int]]:
+    """Give where a process takes connections: nobody else is to reach it."""
+    connections = psutil.Process(pid).net_connections(kind="inet")
+    return {
+        (one.laddr.ip, one.laddr.port) for one in connections if one.status == psutil.CONN_LISTEN
+    }
 
 
 def _wait_for_sqs(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
