@@ -11,6 +11,7 @@ from itertools import count
 
 from tests.chaos.api import Answer, Api, segment
 from tests.chaos.book import Accepted, Book
+from tests.chaos.clock import Clock
 from tests.chaos.plan import Act, Submission
 
 _LONGEST_S = 90.0
@@ -28,9 +29,11 @@ class Client:
         book: Book,
         planned: Iterator[Submission],
         *,
+        clock: Clock,
         seed: int,
         threads: int = 6,
     ) -> None:
+        self._clock = clock
         self._api = api
         self._keys = keys
         self._book = book
@@ -40,7 +43,6 @@ class Client:
         self._lock = threading.Lock()
         self._numbers = count()
         self._drawn = random.Random(f"{seed}/retries")
-        self._started = time.monotonic()
         self._busy = 0
         self.stopping = threading.Event()
         self._threads = [
@@ -49,8 +51,7 @@ class Client:
         ]
 
     def start(self) -> None:
-        """Begin; the plan's times count from now."""
-        self._started = time.monotonic()
+        """Begin."""
         for thread in self._threads:
             thread.start()
 
@@ -86,7 +87,7 @@ class Client:
                     self._busy -= 1
 
     def _take(self) -> Submission | tuple[Act, Accepted] | None:
-        now = time.monotonic() - self._started
+        now = self._clock.now()
         with self._lock:
             if self._later and self._later[0][0] <= now:
                 _, _, act, accepted = heapq.heappop(self._later)
@@ -108,7 +109,7 @@ class Client:
         if answer is None:
             return
         accepted = self._accepted(submission, answer)
-        now = time.monotonic() - self._started
+        now = self._clock.now()
         with self._lock:
             for act, after_s in submission.acts:
                 item = (now + after_s, next(self._numbers), act, accepted)

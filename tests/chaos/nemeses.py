@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from tests.chaos.book import Book
+from tests.chaos.clock import Clock
 from tests.chaos.plan import Fault
 from tests.chaos.processes import Process
 from tests.chaos.world import World
@@ -22,8 +23,9 @@ _SPARED = 0.97
 class Nemesis:
     """One thread; acts at the planned times, late rather than never, until it is stopped."""
 
-    def __init__(self, name: str, plan: list[Fault], act: Act, book: Book) -> None:
+    def __init__(self, name: str, plan: list[Fault], act: Act, *, book: Book, clock: Clock) -> None:
         self.name = name
+        self._clock = clock
         self._plan = plan
         self._act = act
         self._book = book
@@ -31,7 +33,7 @@ class Nemesis:
         self._thread = threading.Thread(target=self._run, name=f"nemesis-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin; the plan's times count from now."""
+        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -45,9 +47,8 @@ class Nemesis:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        started = time.monotonic()
         for fault in self._plan:
-            if self.stopping.wait(max(0.0, started + fault.at_s - time.monotonic())):
+            if self._clock.wait_until(fault.at_s, self.stopping):
                 return
             try:
                 self._act(fault)
