@@ -153,7 +153,9 @@ def pairs() -> list[tuple[str, str, str]]:
     for number, (first, second) in enumerate(product(DOES, DOES)):
         scenes = DOES["requeue"].scenes if second == "requeue" else DOES[first].scenes
         # All of it is too much for those that do much.
-        some = scenes if first in ("cancel", "delete", "skip") else (scenes[number % len(scenes)],)
+        is_short = first in ("cancel", "delete", "skip")
+        is_close = first == "maintenance" and second in ("store", "cancel")
+        some = scenes if is_short or is_close else (scenes[number % len(scenes)],)
         found += [(first, second, scene) for scene in some]
     return found
 

@@ -7,6 +7,8 @@ from tests.mutants.mutant import Edit, Mutant
 _CRASH = "tests/crashpoints/test_crash_points.py::test_a_process_may_die_at_any_point"
 _AT_ONCE = "tests/crashpoints/test_schedules.py::test_two_at_once_come_to_one_good_end"
 _RESCUES = "tests/contract/test_rescues.py"
+_REQUEUES = "tests/contract/test_requeues.py"
+_SKIPS = "tests/contract/test_skips.py"
 _STAGES = "tests/contract/test_jobs_stages.py"
 _RLS = "tests/integration/test_row_level_security.py"
 _TENANT = "tests/integration/test_tenant_of_a_transaction.py"
@@ -213,8 +215,8 @@ FENCES = [
     Mutant(
         "the document is not locked",
         (_sql("jobs", "lock_document", "FOR UPDATE\n", ""),),
-        (_at_once("store", "store", "store"),),
-        "not over|violations|LockNotAvailable|DeadlockDetected",
+        (_at_once("store", "submit", "store"),),
+        "DeadlockDetected",
     ),
     Mutant(
         "a terminal status may be left",
@@ -400,4 +402,95 @@ DEATHS = [
     ),
 ]
 
-MUTANTS = [*SENDING, *ENDING, *FENCES, *VERSIONS, *RESCUES, *TENANTS, *DEATHS]
+OPERATORS = [
+    Mutant(
+        "what nobody approved is put back",
+        (
+            Edit(
+                "adapters/postgres/requeues.py",
+                '    if locked["state"] != EntryState.APPROVED:\n',
+                '    if locked["state"] == EntryState.IGNORED:\n',
+            ),
+        ),
+        (f"{_REQUEUES}::TestRefused::test_what_nobody_approved[postgres]",),
+        "NOT_APPROVED",
+    ),
+    Mutant(
+        "an entry is put back as often as it is asked for",
+        (
+            Edit(
+                "adapters/postgres/requeues.py",
+                '                "state": state.value,\n',
+                '                "state": EntryState.APPROVED.value,\n',
+            ),
+        ),
+        (f"{_REQUEUES}::TestRequeue::test_many_at_once_open_one_epoch[postgres]",),
+        "NOT_APPROVED",
+    ),
+    Mutant(
+        "the mover removes before it sends",
+        (
+            Edit(
+                "stages/redrive.py",
+                "            accepted = self.letters.send_back(batch)\n",
+                "            self.letters.delete(batch)\n"
+                "            accepted = self.letters.send_back(batch)\n",
+            ),
+        ),
+        (_crash("redrive, of the chunk stage"),),
+        "jobs: |messages were lost",
+    ),
+    Mutant(
+        "a dead letter opens in another row than its own",
+        (
+            Edit(
+                "adapters/sealing.py",
+                '("1", key_id, place.part, place.stage, place.entry_id, place.tenant_id)\n',
+                '("1", key_id)\n',
+            ),
+        ),
+        ("tests/unit/adapters/test_sealing.py::test_moved_to_another_row_it_does_not_open",),
+        "DLQ_BODY_DAMAGED|assert",
+    ),
+    Mutant(
+        "a function does not look whether its stage is paused",
+        (Edit("consumer.py", "is_paused(self._stage):", 'is_paused("submit"):'),),
+        (
+            "tests/unit/test_consumer.py"
+            "::test_while_the_stage_is_paused_every_record_is_handed_back_unworked",
+        ),
+        "assert",
+    ),
+    Mutant(
+        "the worker does not look whether its stage is paused",
+        (Edit("worker/gate.py", "is_paused(_STAGE):", 'is_paused("submit"):'),),
+        ("tests/unit/worker/test_gate.py::test_it_is_shut_while_the_stage_is_paused_and_no_other",),
+        "assert",
+    ),
+    Mutant(
+        "the store stage does not look for skips",
+        (_sql("batches", "lock", "s.expires_at > now()", "s.expires_at < now()"),),
+        (f"{_SKIPS}::test_the_store_stage_stores_nothing_of_it[postgres]",),
+        "assert",
+    ),
+    Mutant(
+        "a skipped job is requeued",
+        (_sql("requeues", "lock_job", "s.expires_at > now()", "s.expires_at < now()"),),
+        (f"{_REQUEUES}::TestRefused::test_a_job_that_is_skipped[postgres]",),
+        "JOB_SKIPPED",
+    ),
+    Mutant(
+        "a skip is not written down",
+        (
+            Edit(
+                "adapters/postgres/skips.py",
+                '            write_down(connection, act, "cancelled" if cancelled else',
+                '            str("cancelled" if cancelled else',
+            ),
+        ),
+        (f"{_SKIPS}::test_a_skipped_job_is_cancelled_and_the_act_written_down[postgres]",),
+        "assert",
+    ),
+]
+
+MUTANTS = [*SENDING, *ENDING, *FENCES, *VERSIONS, *RESCUES, *TENANTS, *DEATHS, *OPERATORS]

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -137,7 +137,7 @@ def run_tests(tests: Iterable[str], copy: Path, scratch: Path) -> Outcome:
     failed: dict[str, str] = {}
     cases = ElementTree.parse(report).iter("testcase") if report.exists() else iter(())
     for case in cases:
-        name = f"{case.get('file')}::{case.get('name')}"
+        name = _name_of(case)
         failure = case.find("failure")
         if failure is not None:
             failed[name] = f"{failure.get('message')}\n{failure.text}"
@@ -146,21 +146,31 @@ def run_tests(tests: Iterable[str], copy: Path, scratch: Path) -> Outcome:
     return Outcome(frozenset(passed), failed, printed)
 
 
+def _name_of(case: ElementTree.Element) -> str:
+    """Give a test's name as pytest takes it."""
+    file = case.get("file") or ""
+    module = file.removesuffix(".py").replace("/", ".")
+    within = (case.get("classname") or "").removeprefix(module).strip(".")
+    return "::".join(filter(None, (file, within, case.get("name"))))
+
+
 def survived(mutant: Mutant, outcome: Outcome) -> str:
-    """Say why a mutant is not killed; nothing when it is."""
-    complaints: Sequence[str] = [
-        *(f"passes: {name}" for name in mutant.killers if name in outcome.passed),
-        *(
-            f"did not run to its end: {name}"
-            for name in mutant.killers
-            if name not in outcome.passed and name not in outcome.failed
-        ),
-        *(
-            f"fails for another reason: {name}: {text[-1500:]}"
-            for name, text in outcome.failed.items()
-            if name in mutant.killers and not re.search(mutant.sign, text)
-        ),
-    ]
+    """Say why a mutant is not killed; nothing when it is.
+
+    A killer without parameters stands for the test with any of them.
+    """
+    complaints = []
+    for killer in mutant.killers:
+        failed = [text for name, text in outcome.failed.items() if _is_meant(killer, name)]
+        if not failed:
+            is_there = any(_is_meant(killer, name) for name in outcome.passed)
+            complaints.append(f"{'passes' if is_there else 'did not run to its end'}: {killer}")
+        elif not any(re.search(mutant.sign, text) for text in failed):
+            complaints.append(f"fails for another reason: {killer}: {failed[0][-1500:]}")
     if any(not one.startswith("passes") for one in complaints):
-        return "\n".join([*complaints, outcome.printed])
+        complaints.append(outcome.printed)
     return "\n".join(complaints)
+
+
+def _is_meant(killer: str, name: str) -> bool:
+    return killer == name or ("[" not in killer and killer == name.partition("[")[0])
