@@ -114,7 +114,7 @@ def fill(place: Place, entries: int) -> None:
 
 def drained(place: Place) -> Counter[str]:
     """Take all bodies from the source queue."""
-    queue = SqsQueue(lambda: sqs_client(place.endpoint_url), place.source_url, stage="chunk")
+    queue = SqsQueue(sqs_client(place.endpoint_url), place.source_url, stage="chunk")
     found: Counter[str] = Counter()
     while batch := queue.receive(wait_s=0):
         found.update(one.body for one in batch)
