@@ -267,6 +267,19 @@ def test_a_job_that_a_skip_holds_is_kept(backend: Backend) -> None:
     assert backend.maintenance.housekeeping.finished(days=30, limit=10) == []
 
 
+def test_a_job_that_is_skipped_while_others_are_removed_is_kept(backend: Backend) -> None:
+    ref = admit(backend.database)
+    backend.database.jobs.cancel("acme", ref.job_id)
+    backend.age_ends(31 * DAY_S)
+    keeping = backend.maintenance.housekeeping
+
+    due = keeping.finished(days=30, limit=10)
+    backend.hold(ref, 90 * DAY_S)
+    removed = keeping.remove_finished("acme", [ref.job_id], days=30)
+
+    assert (due, removed) == ([("acme", ref.job_id)], Removed())
+
+
 def test_only_jobs_of_the_named_tenant_are_removed(backend: Backend) -> None:
     job = a_stored_job(backend.database, tenant_id="globex")
     backend.age_ends(31 * DAY_S)

@@ -292,3 +292,14 @@ def test_administration_is_audited(
 def test_the_application_cannot_administer(postgres_database: PostgresDatabase) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
         postgres_database.tenants.create_key("acme")
+
+
+def test_who_does_not_see_all_texts_is_not_told_which_nothing_names(
+    postgres_database: PostgresDatabase, maintenance_database: PostgresDatabase
+) -> None:
+    uris = ["s3://bucket/documents/acme/one"]
+
+    with pytest.raises(RuntimeError, match="maintenance role"):
+        postgres_database.housekeeping.unnamed(uris)
+
+    assert maintenance_database.housekeeping.unnamed(uris) == set(uris)

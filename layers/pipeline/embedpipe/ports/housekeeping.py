@@ -67,7 +67,10 @@ class Housekeeping(Protocol):
         ...
 
     def unnamed(self, uris: Sequence[str]) -> set[str]:
-        """Give the URIs that no document version names."""
+        """Give the URIs that no document version of any tenant names.
+
+        Refuses a role that does not see them all.
+        """
         ...
 
     def finished(self, *, days: float, limit: int) -> list[tuple[str, str]]:

@@ -66,6 +66,10 @@ class PostgresHousekeeping:
     def unnamed(self, uris: Sequence[str]) -> set[str]:
         """See `ports.Housekeeping.unnamed`."""
         with self._sessions.transaction() as connection:
+            role = connection.execute(statement("housekeeping", "sees_all")).fetchone()
+            if not (role and role["sees_all"]):
+                # Row-level security hides what names them, and all texts would be removed.
+                raise RuntimeError("only the maintenance role sees what names a text")
             rows = connection.execute(statement("housekeeping", "unnamed"), {"uris": list(uris)})
             return {row["uri"] for row in rows}
 

@@ -85,6 +85,10 @@ FROM unnest(%(tenant_ids)b::text[], %(collections)b::text[], %(document_ids)b::t
     AS o (tenant_id, collection, document_id)
 WHERE (d.tenant_id, d.collection, d.document_id) = (o.tenant_id, o.collection, o.document_id)
 
+-- sees_all --
+-- Whether this role sees the rows of all tenants: to any other nothing is named.
+SELECT pg_has_role(current_user, 'embedpipe_maintenance', 'USAGE') AS sees_all
+
 -- unnamed --
 -- URIs that no version names, each looked up by the index.
 SELECT u.uri
@@ -130,6 +134,11 @@ WITH gone AS (
       AND j.job_id = ANY (%(job_ids)s)
       AND (j.collection, j.document_id) = (o.collection, o.document_id)
       AND j.finished_at < now() - make_interval(secs => %(days)s * 86400)
+      AND NOT EXISTS (
+          SELECT
+          FROM job_skips s
+          WHERE (s.tenant_id, s.job_id) = (j.tenant_id, j.job_id)
+            AND s.expires_at > now())
     RETURNING j.job_id::text AS job_id
 ),
 unsent AS (
