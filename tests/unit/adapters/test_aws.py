@@ -64,3 +64,13 @@ def test_a_read_may_take_longer_than_the_longest_poll() -> None:
 
     assert config.connect_timeout == 2
     assert config.read_timeout > 20
+
+
+@pytest.mark.parametrize("service", ["lambda", "s3", "secretsmanager"])
+def test_what_accepts_and_does_not_answer_is_given_up_before_a_function_is_killed(
+    service: Any,
+) -> None:
+    config: Any = aws.client(service).meta.config
+    at_most_s = config.retries["total_max_attempts"] * config.read_timeout
+
+    assert at_most_s <= 30

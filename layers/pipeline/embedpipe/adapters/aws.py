@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 Service = Literal["lambda", "s3", "secretsmanager", "sqs"]
 
 CONNECT_TIMEOUT_S = 2
-#: Longer than the longest poll of SQS, 20 s.
-READ_TIMEOUT_S = 30
-MAX_ATTEMPTS = 3
+#: All attempts together take less than a function has, so that what does not answer is an error and
+#: not the end of the process. SQS: longer than its longest poll, 20 s.
+READ_TIMEOUT_S: Mapping[Service, int] = {"lambda": 5, "s3": 10, "secretsmanager": 10, "sqs": 30}
+#: Mappings are switched again soon, by who asked or by maintenance.
+MAX_ATTEMPTS: Mapping[Service, int] = {"lambda": 1, "s3": 3, "secretsmanager": 3, "sqs": 3}
 #: For who looks on and asks again soon: an answer that comes late is not worth waiting for.
 GLANCE_S = 1
 
@@ -91,10 +93,10 @@ def _build(service: Service, environment: Mapping[str, str], *, is_glancing: boo
     )
     config = Config(
         connect_timeout=GLANCE_S if is_glancing else CONNECT_TIMEOUT_S,
-        read_timeout=GLANCE_S if is_glancing else READ_TIMEOUT_S,
+        read_timeout=GLANCE_S if is_glancing else READ_TIMEOUT_S[service],
         retries={
             "mode": "standard",
-            "total_max_attempts": 1 if is_glancing else MAX_ATTEMPTS,
+            "total_max_attempts": 1 if is_glancing else MAX_ATTEMPTS[service],
         },
         tcp_keepalive=True,
         # The adapters check what they pass; botocore's own check is a tenth of a call's CPU time.
