@@ -10,12 +10,17 @@ import pytest
 from embedpipe import telemetry
 from embedpipe.adapters import claim_check
 from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
-from embedpipe.consumer import Consumer, named_job
+from embedpipe.consumer import Consumer, named_job, time_left
 from embedpipe.domain.audit import Act, Actor
 from embedpipe.domain.controls import ControlAction
 from embedpipe.domain.jobs import JobStatus, NewJob
 from embedpipe.domain.retry import RetryPolicy
-from embedpipe.errors import PermanentError, StoreUnavailableError, TransientError
+from embedpipe.errors import (
+    BlobsUnavailableError,
+    PermanentError,
+    StoreUnavailableError,
+    TransientError,
+)
 from embedpipe.messages import ChunkRequested
 from embedpipe.ports import OutboxRow, Outgoing
 from embedpipe.stages.controls import ControlReader
@@ -185,6 +190,40 @@ def test_what_there_is_no_time_for_is_handed_back_at_once(bench: Bench) -> None:
     assert bench.done == [1]
     assert failed == bodies[1:]
     assert bench.queue.depth == 2
+
+
+def test_what_there_is_no_time_for_in_an_outage_does_not_come_back_at_once(bench: Bench) -> None:
+    bench.has_time = False
+    bench.faults = {1: BlobsUnavailableError()}
+
+    bench.run(*[a_message(n).encode() for n in (1, 2, 3)])
+    bench.faults = {}
+    bench.run_again()
+
+    assert bench.done == []
+    assert bench.queue.in_flight == 3
+
+
+class Invocation:
+    """An invocation's context, of which so many seconds are left."""
+
+    def __init__(self, *left_s: float) -> None:
+        self._left_s = iter(left_s)
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(1000 * next(self._left_s))
+
+
+def test_a_record_is_begun_while_more_than_the_reserve_is_left() -> None:
+    has_time = time_left(Invocation(60, 45, 30.5, 16, 14.9), reserve_s=15)
+
+    assert [has_time() for _ in range(4)] == [True, True, True, False]
+
+
+def test_no_record_is_begun_that_could_not_take_as_long_as_one_before_it() -> None:
+    has_time = time_left(Invocation(60, 27, 26.9), reserve_s=15)
+
+    assert [has_time() for _ in range(2)] == [False, False]
 
 
 def test_each_invocation_does_at_least_one_record(bench: Bench) -> None:

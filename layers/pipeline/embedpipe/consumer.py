@@ -13,9 +13,10 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from embedpipe import telemetry
 from embedpipe.adapters import claim_check, sqs_wire
 from embedpipe.consumer_services import Services
+from embedpipe.consumer_services import time_left as time_left
 from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
-from embedpipe.errors import PipelineError, StoreUnavailableError, error_code
+from embedpipe.errors import PipelineError, StoreUnavailableError, TransientError, error_code
 from embedpipe.messages import Message, decode
 from embedpipe.messages import named_job as named_job
 from embedpipe.ports import (
@@ -90,7 +91,7 @@ class Consumer(Generic[M]):
         self._ledger = ledger
         self._begun = 0
         self._done: list[Received] = []
-        self._is_database_away = False
+        self._is_database_away = self._is_anything_away = False
         self._model = model
         self._handle = handle
         self._inbox = inbox
@@ -130,7 +131,8 @@ class Consumer(Generic[M]):
             self._logger.info("stage is paused, messages are handed back", messages=len(records))
             ids = hand_back(list(map(sqs_wire.of_record, records)), self._inbox, self._policy)
             return {"batchItemFailures": [{"itemIdentifier": one} for one in ids]}
-        self._begun, self._done, self._is_database_away = 0, [], False
+        self._begun, self._done = 0, []
+        self._is_database_away = self._is_anything_away = False
         records = sorted(records, key=lambda record: sqs_wire.of_record(record).is_suspect)
         processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
         if records:  # Powertools refuses an empty event.
@@ -146,7 +148,10 @@ class Consumer(Generic[M]):
                 wait_s = self._policy.outage_delay_s(received.receive_count)
                 self._hand_back(received, "the database is away", wait_s)
             if self._begun and not self._has_time():
-                self._hand_back(received, "no time left for the message")
+                # At once; but what took the time may be away, and would take another receive soon.
+                wait_s = self._policy.outage_delay_s(received.receive_count)
+                wait_s = wait_s if self._is_anything_away else 0
+                self._hand_back(received, "no time left for the message", wait_s)
             if received.is_suspect:
                 self._remove_done()
             self._begun += 1
@@ -201,6 +206,7 @@ class Consumer(Generic[M]):
     def _failed(self, received: Received, message: M | None, error: Exception) -> None:
         self._telemetry.count(telemetry.MESSAGES_FAILED)
         self._is_database_away = isinstance(error, StoreUnavailableError) and not self._answers()
+        self._is_anything_away = isinstance(error, TransientError) and not error.spends_attempt
         ref = message.ref if message else named_job(received.body)
         keys = {**(_keys(message) if message else _ref_keys(ref)), "error_code": error_code(error)}
         if not isinstance(error, PipelineError):
@@ -247,11 +253,6 @@ def relay_or_leave(
         keys = {} if isinstance(error, PipelineError) else telemetry.error_keys(error)
         keys |= {"error_code": error_code(error)}
         telemetry.of(stage).logger.warning("rows are left to the sweep", **keys)
-
-
-def time_left(context: Any, reserve_s: float) -> Callable[[], bool]:
-    """Make a question of it whether more than the reserve is left of an invocation."""
-    return lambda: context.get_remaining_time_in_millis() > 1000 * reserve_s
 
 
 def _keys(message: Message) -> dict[str, Any]:

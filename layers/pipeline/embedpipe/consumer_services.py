@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.ports import Blobs, Database, Inbox
@@ -36,3 +37,22 @@ class Services(Protocol):
     def policy(self) -> RetryPolicy:
         """How failures are retried."""
         ...
+
+
+def time_left(context: Any, reserve_s: float) -> Callable[[], bool]:
+    """Make a question of it whether a record more can be worked on before the invocation is killed.
+
+    More than the reserve must be left, and more than the slowest record took so far: what waits for
+    something that does not answer takes longer than any work, and is not to blame when the process
+    ends over it.
+    """
+    left_ms = context.get_remaining_time_in_millis()
+    needed_ms = 1000 * reserve_s
+
+    def has_time() -> bool:
+        nonlocal left_ms, needed_ms
+        before_ms, left_ms = left_ms, context.get_remaining_time_in_millis()
+        needed_ms = max(needed_ms, before_ms - left_ms)
+        return bool(left_ms > needed_ms)
+
+    return has_time
