@@ -13,6 +13,7 @@ from embedpipe.adapters.postgres import PostgresDatabase
 from embedpipe.adapters.postgres.sessions import complete_conninfo, translate_errors
 from embedpipe.domain.jobs import JobStatus
 from embedpipe.errors import StoreUnavailableError
+from embedpipe.ports import CrashKey
 from psycopg import errors
 
 from tests.builders import a_stored_job, admit
@@ -62,6 +63,25 @@ def test_the_next_call_works_after_a_crash(
     job = postgres_database.jobs.get("acme", done.ref.job_id)
     assert job.status is JobStatus.SUCCEEDED
     a_stored_job(postgres_database, document_id="after")
+
+
+def test_a_death_that_a_crash_kept_from_being_taken_back_is_taken_back_later(
+    postgres_server: PostgresServer, postgres_database: PostgresDatabase
+) -> None:
+    ledger = postgres_database.crash_ledger
+    survivor, other = (CrashKey(admit(postgres_database, document_id=d), "chunk") for d in "ab")
+    ledger.begin([survivor])
+
+    postgres_server.crash()
+    try:
+        with pytest.raises(StoreUnavailableError):
+            ledger.end([survivor])
+    finally:
+        postgres_server.restart()
+    ledger.begin([other])
+    ledger.end([other])
+
+    assert ledger.begin([survivor]) == {survivor: 0}
 
 
 def test_a_quick_crash_and_restart_goes_unnoticed(

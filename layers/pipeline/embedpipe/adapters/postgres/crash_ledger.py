@@ -15,13 +15,19 @@ _NO_BATCH = -1
 
 
 class PostgresCrashLedger:
-    """`ports.CrashLedger` on PostgreSQL, one transaction for each tenant."""
+    """`ports.CrashLedger` on PostgreSQL, one transaction for each tenant.
+
+    A death that could not be taken back, as the database was away, is taken back with the next
+    call: else three crashes of the database could pass for deaths by one message.
+    """
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._owed: dict[CrashKey, None] = {}
 
     def begin(self, keys: Sequence[CrashKey]) -> dict[CrashKey, int]:
         """See `ports.CrashLedger.begin`."""
+        self._take_back()
         deaths = dict.fromkeys(keys, 0)
         for tenant_id, of_tenant in _by_tenant(keys):
             with self._sessions.transaction(tenant_id) as connection:
@@ -33,12 +39,18 @@ class PostgresCrashLedger:
 
     def end(self, keys: Sequence[CrashKey]) -> None:
         """See `ports.CrashLedger.end`."""
-        for tenant_id, of_tenant in _by_tenant(keys):
+        self._owed |= dict.fromkeys(keys)
+        self._take_back()
+
+    def _take_back(self) -> None:
+        for tenant_id, of_tenant in _by_tenant(list(self._owed)):
             with self._sessions.transaction(tenant_id) as connection:
                 for key in of_tenant:
                     row = _row(key)
                     if not connection.execute(statement("crash_ledger", "forget"), row).rowcount:
                         connection.execute(statement("crash_ledger", "take_back"), row)
+            for key in of_tenant:
+                self._owed.pop(key, None)
 
 
 def _by_tenant(keys: Sequence[CrashKey]) -> Iterator[tuple[str, list[CrashKey]]]:
