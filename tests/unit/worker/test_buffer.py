@@ -339,3 +339,22 @@ def test_who_waits_goes_on_waiting_when_all_that_came_is_given_up() -> None:
 
     assert batch is not None
     assert [chunk.message.held for chunk in batch.chunks] == [kept]
+
+
+def test_a_suspect_that_lets_others_go_first_does_not_wait_for_ever() -> None:
+    buffer, device = Buffer(), a_device()
+    known = a_held([10], receive_count=2)
+    for held in (known, a_held([11], receive_count=2)):
+        buffer.put(held, device)
+    first = buffer.take()
+    assert first is not None
+    assert buffer.put_back(first.chunks)
+
+    gone_before = 0
+    while not holds(batch := buffer.take() or first, known):
+        gone_before += 1
+        assert gone_before < 1000
+        buffer.put(a_held([11], receive_count=2), device)
+
+    assert gone_before > 10
+    assert not buffer.put_back(batch.chunks)

@@ -15,6 +15,9 @@ from embedpipe.worker.flows import Chunk, Flow, Flows, Ready
 from embedpipe.worker.held import Held
 from embedpipe.worker.packing import Packing
 
+#: So many suspects go before one that waits until no other does: there may always be others.
+_MOST_BEFORE = 64
+
 
 @dataclass
 class Trial:
@@ -77,7 +80,7 @@ class Buffer:
         self._packings: WeakValueDictionary[int, Packing] = WeakValueDictionary()
         self._alone: deque[list[Chunk]] = deque()
         self._last: deque[list[Chunk]] = deque()
-        self._suspects = 0
+        self._suspects = self._went_before = 0
         self._is_alone_next = False
         self._is_closed = False
         self._changed = Condition()
@@ -117,13 +120,18 @@ class Buffer:
             return True
 
     def put_back(self, chunks: Sequence[Chunk]) -> bool:
-        """Let a suspect's batch wait until no other suspect does; False when none does."""
+        """Let a suspect's batch wait until no other suspect does, or for a good while.
+
+        False when none does, or the suspect has waited like that.
+        """
         with self._changed:
-            if self._is_closed or self._suspects <= len(self._last):
-                return False
             message = chunks[0].message
+            if self._is_closed or message.has_waited or self._suspects <= len(self._last):
+                return False
             message.left += len(chunks)
             message.tokens += sum(len(chunk.ids) for chunk in chunks)
+            if not self._last:
+                self._went_before = 0
             self._last.append(list(chunks))
             if id(message) not in self._messages:
                 self._add(message)
@@ -232,17 +240,26 @@ class Buffer:
             self._flows.tidy(flow)
 
     def _next_alone(self) -> list[Chunk] | None:
+        if not self._alone and self._last and self._went_before >= _MOST_BEFORE:
+            return self._next_of_last()
         flow = self._flows.next(lambda flow: bool(flow.suspects)) if not self._alone else None
         if flow is not None:
             message = flow.suspects.popleft()
+            self._went_before += 1
             if self._is_wanted(message):
                 self._flows.serve(flow, message.tokens)
                 self._alone.extend(_batches_of(message))
             self._flows.tidy(flow)
-        elif not self._alone and not self._last:
-            return None
-        ready = self._alone or (self._last if flow is None else None)
-        chunks = ready.popleft() if ready else []
+        elif not self._alone:
+            return self._next_of_last() if self._last else None
+        chunks = self._alone.popleft() if self._alone else []
+        self._taken(chunks)
+        return chunks
+
+    def _next_of_last(self) -> list[Chunk]:
+        self._went_before = 0
+        chunks = self._last.popleft()
+        chunks[0].message.has_waited = True
         self._taken(chunks)
         return chunks
 

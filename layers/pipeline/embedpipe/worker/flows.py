@@ -64,6 +64,8 @@ class Ready:
         Whether one was taken.
     is_withdrawn
         Given back: none will be taken.
+    has_waited
+        A suspect that let others go before it, and does so no more.
     """
 
     held: Held
@@ -74,6 +76,7 @@ class Ready:
     tokens: int
     is_begun: bool = False
     is_withdrawn: bool = False
+    has_waited: bool = False
 
     def __post_init__(self) -> None:
         # A message that fails lets go of its ids while some of its chunks are not planned yet.
