@@ -290,6 +290,18 @@ class TestRedrive:
         assert (begun["status"], begun["remaining"]) == ("running", 30)
         assert (done["status"], done["redrive_id"]) == ("completed", begun["redrive_id"])
 
+    def test_who_asks_for_one_that_is_over_begins_no_other(self, client: Client) -> None:
+        reject(client, 3)
+        over = self.send(client, operator_note="mended").json
+        reject(client, 2)
+
+        again = self.send(client, redrive_id=over["redrive_id"])
+        unknown = self.send(client, redrive_id="018f3c1e-7d7a-7c31-9a58-0d3f6a1b2c3d")
+
+        assert (again.status, again.json) == (202, over)
+        assert (unknown.status, unknown.json["code"]) == (404, "REDRIVE_NOT_FOUND")
+        assert client.dlqs["chunk"].backlog() == 2
+
     def test_it_can_be_cancelled_while_it_runs(self, client: Client) -> None:
         reject(client, 5)
         assert client.services.dead_letters is not None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from embedpipe.adapters.memory.dead_letters import MemoryDeadLetters
 from embedpipe.domain.dead_letters import EntryState
 from embedpipe.domain.jobs import JobError, JobStatus
-from embedpipe.ports import DeadLetter
+from embedpipe.ports import DeadLetter, MoveTask
 from embedpipe.stages.redrive import LEASE_S
 
 from tests.builders import a_chunked_job, admit
@@ -282,6 +283,88 @@ def test_a_move_that_somebody_else_started_fails_the_redrive_with_the_reason() -
     assert redrive is not None
     assert redrive.status == "failed"
     assert "already" in redrive.reason
+
+
+def test_a_move_that_a_dead_mover_started_is_followed() -> None:
+    desk = a_desk_with(3, has_tasks=True)
+    mover = desk.mover()
+    started = mover.start(None, ACT)
+    begun_ms = int(started.started_at.timestamp() * 1000) + 1
+
+    class Begun(MemoryDeadLetters):
+        def newest_move(self) -> MoveTask | None:
+            return MoveTask("RUNNING", 1, 3, begun_ms, "begun before")
+
+    desk.letters = Begun(desk.dlq, stage="chunk", sources=desk.sources, has_tasks=True)
+    desk.letters.run_elsewhere()
+
+    redrive = desk.mover().advance(times(4))
+
+    assert redrive is not None
+    assert (redrive.status, redrive.task_handle, redrive.moved) == ("running", "begun before", 1)
+
+
+def test_what_somebody_holds_is_waited_for_and_not_left_by_the_backend() -> None:
+    desk = a_desk_with(30, has_tasks=True)
+    desk.letters.receive(visibility_s=60)
+    mover = desk.mover()
+    mover.start(None, ACT)
+
+    part = mover.advance(always)
+    desk.clock.sleep(61)
+    rest = mover.advance(always)
+
+    assert part is not None
+    assert (part.status, part.moved, part.task_handle) == ("running", 20, None)
+    assert rest is not None
+    assert (rest.status, rest.moved) == ("completed", 30)
+    assert desk.source.backlog() == 30
+
+
+def test_what_went_before_and_failed_again_begins_no_job_without_a_message() -> None:
+    desk = Desk()
+    ref = admit(desk.database)
+    desk.database.jobs.fail(ref, FAILED)
+    desk.reject(a_body(ref))
+    desk.mirror()
+    desk.approve_all()
+    desk.letters.delete = lambda letters: list(letters)  # type: ignore[method-assign]
+    desk.requeue().one(desk.entries()[0].entry_id, ACT, keeps=False, is_dry=False)
+    del desk.letters.delete
+    desk.database.jobs.fail(replace(ref, epoch=2), FAILED)
+    desk.clock.sleep(60)
+    mover = desk.mover()
+    mover.start(None, ACT)
+
+    mover.advance(always)
+
+    assert desk.dlq.backlog() == 0
+    assert desk.database.jobs.get("acme", ref.job_id).status is JobStatus.FAILED
+
+
+def test_what_went_before_a_cancel_does_not_go_again() -> None:
+    desk = a_desk_with(30)
+    desk.mirror()
+
+    class Cancelling(MemoryDeadLetters):
+        def send_back(
+            self, letters: Sequence[DeadLetter], *, counts: bool = False
+        ) -> list[DeadLetter]:
+            if desk.source.backlog() == 0:
+                desk.database.redrives.cancel("chunk", ACT)
+            return super().send_back(letters, counts=counts)
+
+    desk.letters = Cancelling(desk.dlq, stage="chunk", sources=desk.sources)
+    desk.mover().start(None, ACT)
+    cancelled = desk.mover().advance(always)
+    desk.clock.sleep(60)
+    desk.mover().start(None, ACT)
+
+    desk.mover().advance(always)
+
+    assert cancelled is not None
+    assert (cancelled.status, cancelled.moved) == ("cancelled", 12)
+    assert sorted(desk.source.bodies()) == sorted(f"body {number}" for number in range(30))
 
 
 def test_without_a_redrive_there_is_nothing_to_do() -> None:

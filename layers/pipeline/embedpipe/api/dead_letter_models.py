@@ -19,6 +19,13 @@ from embedpipe.stages.requeue import Requeued
 
 EntryId = Annotated[str, Field(min_length=1, max_length=128, description="Of the listing.")]
 ErrorCode = Annotated[str, Field(min_length=1, max_length=64, examples=["POISON_CHUNK"])]
+RedriveId = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        description="Go on with this one, and begin no other when it is over.",
+    ),
+]
 PerSecond = Annotated[int, Field(ge=1, le=500), BeforeValidator(whole)]
 
 
@@ -79,9 +86,10 @@ class DlqRedriveRequest(Shape):
     """Which queue goes back as a whole, how fast, and why."""
 
     stage: Stage
+    redrive_id: RedriveId | None = None
     max_per_second: PerSecond | None = None
     dry_run: bool = False
-    operator_note: Note = Field(default="", description="Needed, except for a dry run.")
+    operator_note: Note = Field(default="", description="Needed to begin one.")
 
 
 class DlqCancelRequest(Shape):

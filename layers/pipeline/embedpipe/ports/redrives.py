@@ -61,7 +61,8 @@ class Redrives(Protocol):
     def progress(self, redrive: Redrive, owner: str, moved: Sequence[str], lease_s: float) -> bool:
         """Count messages as moved, mark their entries as put back, renew the lease.
 
-        False, and nothing changed, when the lease was lost.
+        False when that is to be the end of it: it was cancelled, or, and then nothing is changed,
+        the lease was lost.
         """
         ...
 
@@ -72,7 +73,10 @@ class Redrives(Protocol):
     def update(
         self, redrive: Redrive, *, status: str, moved: int | None = None, reason: str = ""
     ) -> Redrive:
-        """Note how it stands, if it goes on still; give how it stands."""
+        """Note how it stands, if it goes on still; give how it stands.
+
+        One that was cancelled meanwhile does not run again.
+        """
         ...
 
     def release(self, redrive: Redrive, owner: str) -> None:

@@ -101,7 +101,8 @@ class Mover:
     def _go_on(self, redrive: Redrive, has_time: HasTime) -> None:
         stay = EntryFilter(stage=redrive.stage, state=EntryState.IGNORED)
         is_whole = redrive.moved == 0 and not self.database.dlq_entries.count(stay)
-        if is_whole and self.letters.has_move_tasks():
+        # The backend's task ends without what somebody holds at the moment; ours comes again.
+        if is_whole and not self.letters.depth().held and self.letters.has_move_tasks():
             self._hand_over(redrive, has_time)
         else:
             self._move(redrive, has_time)
@@ -113,13 +114,25 @@ class Mover:
         looked = mirror(self.letters, database=self.database, sealer=self.sealer, has_time=has_time)
         if not looked.is_complete or not self._restart_known(redrive.stage, has_time):
             return
+        now = self.database.redrives.lease(redrive.stage, self.owner, LEASE_S)
+        if now is None or now.status != "running":
+            # It took so long that another took over, or it was cancelled meanwhile.
+            return
         try:
             handle = self.letters.start_move(redrive.max_per_second)
         except ConflictError as error:
-            self.database.redrives.update(redrive, status="failed", reason=error.message)
-            return
+            handle = self._begun_for(redrive)
+            if not handle:
+                self.database.redrives.update(redrive, status="failed", reason=error.message)
+                return
         self.database.redrives.hand_over(redrive, self.owner, handle, self.to_move())
         self._watch(redrive, has_time)
+
+    def _begun_for(self, redrive: Redrive) -> str:
+        """Give the task that a mover began for a redrive, and died before it could say so."""
+        task = self.letters.newest_move()
+        is_ours = task is not None and task.started_ms >= redrive.started_at.timestamp() * 1000
+        return task.handle if task is not None and is_ours else ""
 
     def _restart_known(self, stage: str, has_time: HasTime) -> bool:
         """Restart the jobs of all entries that failed; False when the time was over before."""
@@ -208,9 +221,11 @@ class Mover:
         if stay:
             self.letters.hide(stay, _STAY_S)
             stays += [bare(letter) for letter in stay]
-        named = [named_work(one.received.body)[0] for one in found if one not in stay]
+        go = [one for one in found if one not in went and one not in stay]
+        # Not for what went before: nothing would follow to begin the job with.
+        named = [named_work(one.received.body)[0] for one in go]
         self._restart([(ref.tenant_id, ref.job_id, ref.epoch) for ref in named if ref])
-        return [one for one in found if one not in went and one not in stay]
+        return go
 
     def _send(self, redrive: Redrive, go: list[DeadLetter]) -> bool:
         """Send messages back at the pace; False when another took over or it was cancelled."""

@@ -41,6 +41,7 @@ def test_it_goes_on_until_everything_is_moved(api: FakeOperatorApi, run: Run) ->
     assert [one.get("dry_run", False) for one in asked] == [True, False, False, False]
     assert {(one["stage"], one["max_per_second"]) for one in asked} == {("embed", 200)}
     assert asked[-1]["operator_note"] == "fixed"
+    assert [one.get("redrive_id") for one in asked] == [None, None, "r-1", "r-1"]
 
 
 def test_one_of_the_queue_service_is_looked_at_now_and_then(api: FakeOperatorApi, run: Run) -> None:

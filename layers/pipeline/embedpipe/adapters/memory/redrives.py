@@ -71,7 +71,7 @@ class MemoryRedrives:
         """See `ports.Redrives.progress`."""
         with self._state.lock:
             row = self._state.redrives[redrive.redrive_id]
-            if row.lease_owner != owner or row.redrive.status != "running":
+            if row.lease_owner != owner or not row.redrive.is_open:
                 return False
             now = self._state.now()
             row.lease_until = now + timedelta(seconds=lease_s)
@@ -81,13 +81,13 @@ class MemoryRedrives:
                 if entry is not None:
                     entry.state, entry.note = EntryState.REQUEUED, row.redrive.note
                     entry.changed_by, entry.changed_at = row.redrive.started_by, now
-            return True
+            return row.redrive.status == "running"
 
     def hand_over(self, redrive: Redrive, owner: str, task_handle: str, to_move: int) -> None:
         """See `ports.Redrives.hand_over`."""
         with self._state.lock:
             row = self._state.redrives[redrive.redrive_id]
-            if row.lease_owner == owner and row.redrive.status == "running":
+            if row.lease_owner == owner and row.redrive.is_open:
                 most = max(row.redrive.to_move, to_move)
                 row.redrive = replace(row.redrive, task_handle=task_handle, to_move=most)
 
@@ -98,6 +98,8 @@ class MemoryRedrives:
         with self._state.lock:
             row = self._state.redrives[redrive.redrive_id]
             if row.redrive.is_open:
+                if (row.redrive.status, status) == ("cancelling", "running"):
+                    status = "cancelling"
                 count = row.redrive.moved if moved is None else moved
                 now = self._state.now()
                 row.redrive = replace(

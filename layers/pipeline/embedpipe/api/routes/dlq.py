@@ -33,6 +33,7 @@ from embedpipe.errors import (
     RequestError,
 )
 from embedpipe.ports.dlq_entries import Entry, EntryFilter
+from embedpipe.ports.redrives import Redrive
 from embedpipe.ports.sealing import Place
 from embedpipe.stages.dead_letters import DeadLetterParts
 from embedpipe.stages.mirror import mirror
@@ -123,22 +124,29 @@ def requeue_dead_letters(call: Call, body: DlqRequeueRequest) -> Reply:
     body=DlqRedriveRequest,
     answer=DlqRedriveAnswer,
     status=HTTPStatus.ACCEPTED,
+    errors=(HTTPStatus.NOT_FOUND,),
     is_for_admins=True,
 )
 def redrive_dead_letters(call: Call, body: DlqRedriveRequest) -> Reply:
     """Put back all that is not ignored, and start the failed jobs of it again.
 
     A request moves for some seconds and says how far it is; asked again it goes on, and so does
-    maintenance every minute.
+    maintenance every minute. It may be over before that: who asks again names its `redrive_id`, or
+    begins another.
     """
     mover = _mover(call, body.stage)
     if body.dry_run:
         return Reply(DlqRedriveAnswer.dry(body.stage, mover.to_move()))
-    _check_note(body.operator_note)
-    act = _act(call, "dlq.redrive", body.stage, body.operator_note)
-    started = mover.start(body.max_per_second, act)
-    now = mover.advance(_budget(_parts(call)))
-    return Reply(DlqRedriveAnswer.of(now or started))
+    if body.redrive_id is not None:
+        found = _newest(call, body.stage)
+        if found.redrive_id != body.redrive_id:
+            raise _no_redrive()
+    else:
+        _check_note(body.operator_note)
+        act = _act(call, "dlq.redrive", body.stage, body.operator_note)
+        found = mover.start(body.max_per_second, act)
+    now = mover.advance(_budget(_parts(call))) if found.is_open else None
+    return Reply(DlqRedriveAnswer.of(now or found))
 
 
 @dlq.get(
@@ -151,10 +159,7 @@ def redrive_dead_letters(call: Call, body: DlqRedriveRequest) -> Reply:
 )
 def get_redrive(call: Call, query: DlqRedriveQuery) -> Reply:
     """Read the newest redrive of a stage."""
-    found = call.services.database.redrives.newest(query.stage)
-    if found is None:
-        raise NotFoundError("There was no redrive of this stage.", code="REDRIVE_NOT_FOUND")
-    return Reply(DlqRedriveAnswer.of(found))
+    return Reply(DlqRedriveAnswer.of(_newest(call, query.stage)))
 
 
 @dlq.post(
@@ -214,6 +219,17 @@ def _parts(call: Call) -> DeadLetterParts:
 def _mover(call: Call, stage: str) -> Mover:
     parts, services = _parts(call), call.services
     return Mover(parts.letters[stage], services.database, parts.sealer, services.queues, parts.pace)
+
+
+def _newest(call: Call, stage: str) -> Redrive:
+    found = call.services.database.redrives.newest(stage)
+    if found is None:
+        raise _no_redrive()
+    return found
+
+
+def _no_redrive() -> NotFoundError:
+    return NotFoundError("There was no redrive of this stage.", code="REDRIVE_NOT_FOUND")
 
 
 def _budget(parts: DeadLetterParts) -> Callable[[], bool]:

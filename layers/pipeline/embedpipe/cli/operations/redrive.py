@@ -19,6 +19,9 @@ OPEN = ("running", "cancelling")
 REDRIVE = f"{DLQ}/redrive"
 #: How long a redrive that the queue service does by itself is left alone between two looks.
 LOOK_S = 1.0
+#: The same for one that maintenance may be at: it is not asked about all along.
+BREATH_S = 0.1
+ID = "redrive_id"
 
 
 def redrive_command(
@@ -63,10 +66,11 @@ def _move(api: Api, asked: dict[str, Any], total: int, is_quiet: bool) -> dict[s
 
     def step() -> Step:
         before = found.get("moved", 0)
-        found.update(api.call("POST", REDRIVE, json=asked))
-        wait_s = LOOK_S if found["native"] else 0.0
-        is_over = found["status"] not in OPEN
-        return Step(found["moved"] - before, found["remaining"], wait_s, is_over)
+        # Maintenance may have ended it since: then another is not to begin.
+        found.update(api.call("POST", REDRIVE, json={**asked, **given(redrive_id=found.get(ID))}))
+        moved = found["moved"] - before
+        wait_s = LOOK_S if found["native"] else BREATH_S if moved else 0.0
+        return Step(moved, found["remaining"], wait_s, found["status"] not in OPEN)
 
     until_done(step, verb="moved", total=total, is_quiet=is_quiet)
     return found

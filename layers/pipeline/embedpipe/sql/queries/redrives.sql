@@ -27,7 +27,8 @@ RETURNING stage, redrive_id, status, task_handle, max_per_second, to_move, moved
     started_at, updated_at, reason
 
 -- progress --
--- Messages were moved by who has the lease: it is renewed, their entries are put back.
+-- Messages were moved by who has the lease: it is renewed, their entries are put back. No row when
+-- that is to be the end of it.
 WITH mine AS (
     UPDATE redrives
     SET moved = moved + cardinality(%(entry_ids)s::text[]),
@@ -36,8 +37,8 @@ WITH mine AS (
     WHERE stage = %(stage)s
       AND redrive_id = %(redrive_id)s
       AND lease_owner = %(owner)s
-      AND status = 'running'
-    RETURNING stage, started_by, note
+      AND status IN ('running', 'cancelling')
+    RETURNING stage, started_by, note, status
 ),
 marked AS (
     UPDATE dlq_entries e
@@ -51,6 +52,7 @@ marked AS (
 )
 SELECT stage
 FROM mine
+WHERE status = 'running'
 
 -- hand_over --
 -- The backend's task moves the messages.
@@ -61,12 +63,16 @@ SET task_handle = %(task_handle)s,
 WHERE stage = %(stage)s
   AND redrive_id = %(redrive_id)s
   AND lease_owner = %(owner)s
-  AND status = 'running'
+  AND status IN ('running', 'cancelling')
 
 -- update --
--- How a redrive stands that goes on still; one that ends has no lease.
+-- How a redrive stands that goes on still; one that ends has no lease. What was cancelled meanwhile
+-- stays so.
 UPDATE redrives
-SET status = %(status)s,
+SET status = CASE
+        WHEN status = 'cancelling' AND %(status)s = 'running' THEN status
+        ELSE %(status)s
+    END,
     moved = coalesce(%(moved)s, moved),
     reason = %(reason)s,
     updated_at = now(),
