@@ -306,6 +306,17 @@ def test_an_operator_removes_jobs_of_any_tenant_and_it_is_written_down(backend: 
     ]
 
 
+def test_an_act_that_found_nothing_to_remove_is_not_written_down(backend: Backend) -> None:
+    job = a_stored_job(backend.database)
+
+    removed = backend.database.housekeeping.remove_finished(
+        "acme", [job.ref.job_id], days=30, act=ACT
+    )
+
+    assert removed == Removed()
+    assert [row for row in backend.rows("audit_log") if row["action"] == "jobs.cleanup"] == []
+
+
 # Records, texts, cursors
 
 

@@ -223,3 +223,20 @@ def test_switched_off_it_fills_no_batch_any_more() -> None:
     poller.set_enabled(False)
 
     assert poller.poll_once() == 2
+
+
+def test_switched_off_at_the_last_moment_it_does_not_begin() -> None:
+    class SwitchedOffMeanwhile(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            poller.ask_to_stop()
+            self.clear()
+            return True
+
+    sqs = FakeSqs(a_message("a"))
+    poller = a_poller(sqs, FakeFunction())
+    poller._enabled = SwitchedOffMeanwhile()
+
+    poller._run()
+
+    assert len(sqs.waiting) == 1
+    assert poller.describe()["State"] == "Disabled"

@@ -127,7 +127,9 @@ class Poller:
                 continue
             try:
                 with self._polling():
-                    self.poll_once()
+                    # Whoever switches it off from here on is told that it is not idle.
+                    if self.is_enabled:
+                        self.poll_once()
             except (BotoCoreError, ClientError) as exc:
                 logger.warning("queue %s: %s", self._queue_arn, type(exc).__name__)
                 self._stopping.wait(1.0)

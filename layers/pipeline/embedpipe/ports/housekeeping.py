@@ -99,7 +99,7 @@ class Housekeeping(Protocol):
         dry_run
             Count, and change nothing.
         act
-            Written down in the same transaction.
+            Written down in the same transaction, if anything was removed.
         """
         ...
 

@@ -117,7 +117,7 @@ class MemoryHousekeeping:
             versions = self._over(jobs)
             if not dry_run:
                 self._remove(jobs, versions)
-            if not dry_run and act is not None:
+            if not dry_run and act is not None and (jobs or versions):
                 result = f"{tenant_id}: {len(jobs)} jobs, {len(versions)} versions"
                 write_down(self._state, act, result)
             return Removed(len(jobs), len(versions))

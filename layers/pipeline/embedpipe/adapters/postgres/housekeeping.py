@@ -103,7 +103,7 @@ class PostgresHousekeeping:
             ).rowcount
             if dry_run:
                 connection.rollback()
-            elif act is not None:
+            elif act is not None and (jobs or versions):
                 write_down(connection, act, f"{tenant_id}: {jobs} jobs, {versions} versions")
             return Removed(jobs, versions)
 
