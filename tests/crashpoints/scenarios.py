@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from embedpipe.domain.dead_letters import MAX_PUT_BACK
+from embedpipe.domain.lanes import QUEUES
 from embedpipe.messages import StoreRequested, decode
 
 from tests.crashpoints.process import Process, killed
 from tests.crashpoints.queues import send_again
-from tests.crashpoints.world import INLINE_BYTES, POISON, VISIBILITY_S, World
+from tests.crashpoints.world import INLINE_BYTES, KILLER, POISON, VISIBILITY_S, World
 
 #: Three chunks, so two messages to embed.
 TEXT = "The cat sleeps on the warm roof. " * 4
@@ -42,6 +43,8 @@ class Scenario:
         Whether messages were lost before, so that jobs have to be rescued.
     epochs
         The epochs that jobs must then be in, those in their first left out; not looked at if empty.
+    may_hold
+        The stages whose DLQ may hold something: a copy that a death kept from being removed.
     """
 
     handler: str
@@ -53,6 +56,7 @@ class Scenario:
     is_asked: bool = False
     is_lost: bool = False
     epochs: dict[str, int] = field(default_factory=dict)
+    may_hold: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def name(self) -> str:
@@ -225,9 +229,47 @@ def _bad(stage: str, prepare: Callable[[World], object], code: str) -> Scenario:
     return Scenario(stage, "poison", prepare, handler(stage), expected, frozenset({stage}))
 
 
+def murderous(world: World) -> None:
+    """A document that ends whatever computes it, beside a good one."""
+    poisonous(world, KILLER)
+
+
+def unlucky(world: World) -> None:
+    """Messages that were received again and again by what died of something else."""
+    chunked(world)
+    for _ in range(6):
+        for name in QUEUES.values():
+            world.queues[name].receive(wait_s=0)
+        world.pass_time(VISIBILITY_S + 1)
+
+
+def late(world: World) -> None:
+    """A job in its second epoch, with all that it needs, and the messages of its first before."""
+    embedded(world)
+    queue = world.queues["store"]
+    earlier = dict(queue._messages)
+    queue._messages = {}
+    world.pass_time()
+    world.maintain()
+    world.chunk()
+    # One of the two batches of this epoch is still to be computed.
+    waiting = world.queues["embed"]._messages
+    first, *rest = waiting.items()
+    world.queues["embed"]._messages = dict([first])
+    world.embed()
+    world.queues["embed"]._messages = dict(rest)
+    queue._messages = {**earlier, **queue._messages}
+
+
 def stages() -> list[Scenario]:
     """What the consumers do."""
+    good = {"doc/1": "succeeded", "doc/2": "succeeded"}
+    embed, store, dlq = handler("embed"), handler("store"), frozenset({"embed"})
+    killed_by = good | {"bad/1": "failed:POISON_CRASH"}
     return [
+        Scenario("embed", "what ends the process", murderous, embed, killed_by, dlq, is_lost=True),
+        Scenario("embed", "after deaths of others", unlucky, embed, good),
+        Scenario("store", "beside an earlier epoch", late, store, good, is_lost=True),
         *of_stage("chunk", submitted, _bad("chunk", lost_content, "CONTENT_LOST")),
         *of_stage("embed", chunked, _bad("embed", poisonous, "POISON_CHUNK")),
         *of_stage("store", embedded, _bad("store", misshapen, "DIMENSION_MISMATCH")),
@@ -433,7 +475,7 @@ def dead_letters() -> list[Scenario]:
     bad, dlq = {"bad/1": "failed:POISON_CHUNK"}, frozenset({"embed"})
     return [
         Scenario("mirror", "a dead letter with a reason", poisoned, act, both | bad, dlq),
-        Scenario("mirror", "receives spent", spent, act, both),
+        Scenario("mirror", "receives spent", spent, act, both, may_hold=dlq),
         Scenario("mirror", "receives spent too often", last_time, act, failed, dlq),
     ]
 
