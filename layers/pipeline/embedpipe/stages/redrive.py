@@ -29,13 +29,7 @@ _STAY_S = 300
 _PAGE = 100
 #: What is held at once: each may have a megabyte.
 _MOST = 50
-_STATUSES = {
-    "RUNNING": "running",
-    "CANCELLING": "cancelling",
-    "COMPLETED": "completed",
-    "CANCELLED": "cancelled",
-    "FAILED": "failed",
-}
+_STATUSES = frozenset({"running", "cancelling", "completed", "cancelled", "failed"})
 
 
 @dataclass(frozen=True)
@@ -164,7 +158,7 @@ class Mover:
             if task is None:
                 redrives.update(now, status="failed", reason="the task is not known any more")
                 return
-            status = _STATUSES.get(task.status, "running")
+            status = task.status.lower() if task.status.lower() in _STATUSES else "running"
             if status == "running" and now.status == "cancelling":
                 status = "cancelling"
             now = redrives.update(now, status=status, moved=task.moved, reason=task.reason)

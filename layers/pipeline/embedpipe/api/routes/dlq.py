@@ -24,14 +24,8 @@ from embedpipe.api.dead_letter_models import (
     DlqStateRequest,
 )
 from embedpipe.api.operations import Call, Noun, Reply
-from embedpipe.domain.audit import Act, Actor
 from embedpipe.domain.dead_letters import EntryState
-from embedpipe.errors import (
-    ConflictError,
-    NotFoundError,
-    QueueUnavailableError,
-    RequestError,
-)
+from embedpipe.errors import ConflictError, NotFoundError, QueueUnavailableError, RequestError
 from embedpipe.ports.dlq_entries import Entry, EntryFilter
 from embedpipe.ports.redrives import Redrive
 from embedpipe.ports.sealing import Place
@@ -77,7 +71,7 @@ def set_dead_letter_state(call: Call, body: DlqStateRequest) -> Reply:
     state = EntryState(body.state)
     if state is EntryState.APPROVED:
         _check_note(body.operator_note)
-    act = _act(call, "dlq.state", f"{body.stage}/{body.entry_id}", body.operator_note)
+    act = call.act("dlq.state", f"{body.stage}/{body.entry_id}", body.operator_note)
     entry = call.services.database.dlq_entries.decide(body.stage, body.entry_id, state, act)
     return Reply(_shown(call, entry))
 
@@ -104,7 +98,7 @@ def requeue_dead_letters(call: Call, body: DlqRequeueRequest) -> Reply:
         call.services.queues,
         parts.pace.of(body.max_per_second),
     )
-    act = _act(call, "dlq.requeue", body.stage)
+    act = call.act("dlq.requeue", body.stage)
     keeps = not body.delete_from_dlq
     if body.entry_id is not None:
         done = requeue.one(body.entry_id, act, keeps=keeps, is_dry=body.dry_run)
@@ -138,12 +132,10 @@ def redrive_dead_letters(call: Call, body: DlqRedriveRequest) -> Reply:
     if body.dry_run:
         return Reply(DlqRedriveAnswer.dry(body.stage, mover.to_move()))
     if body.redrive_id is not None:
-        found = _newest(call, body.stage)
-        if found.redrive_id != body.redrive_id:
-            raise _no_redrive()
+        found = _newest(call, body.stage, body.redrive_id)
     else:
         _check_note(body.operator_note)
-        act = _act(call, "dlq.redrive", body.stage, body.operator_note)
+        act = call.act("dlq.redrive", body.stage, body.operator_note)
         found = mover.start(body.max_per_second, act)
     now = mover.advance(_budget(_parts(call))) if found.is_open else None
     return Reply(DlqRedriveAnswer.of(now or found))
@@ -172,7 +164,7 @@ def get_redrive(call: Call, query: DlqRedriveQuery) -> Reply:
 )
 def cancel_redrive(call: Call, body: DlqCancelRequest) -> Reply:
     """Stop a redrive; what went back has gone back."""
-    act = _act(call, "dlq.redrive_cancel", body.stage, body.operator_note)
+    act = call.act("dlq.redrive_cancel", body.stage, body.operator_note)
     cancelling = call.services.database.redrives.cancel(body.stage, act)
     now = _mover(call, body.stage).advance(lambda: False)
     return Reply(DlqRedriveAnswer.of(now or cancelling))
@@ -221,24 +213,16 @@ def _mover(call: Call, stage: str) -> Mover:
     return Mover(parts.letters[stage], services.database, parts.sealer, services.queues, parts.pace)
 
 
-def _newest(call: Call, stage: str) -> Redrive:
+def _newest(call: Call, stage: str, redrive_id: str | None = None) -> Redrive:
     found = call.services.database.redrives.newest(stage)
-    if found is None:
-        raise _no_redrive()
+    if found is None or redrive_id not in (None, found.redrive_id):
+        raise NotFoundError("There was no redrive of this stage.", code="REDRIVE_NOT_FOUND")
     return found
-
-
-def _no_redrive() -> NotFoundError:
-    return NotFoundError("There was no redrive of this stage.", code="REDRIVE_NOT_FOUND")
 
 
 def _budget(parts: DeadLetterParts) -> Callable[[], bool]:
     until = time.monotonic() + parts.request_s
     return lambda: time.monotonic() < until
-
-
-def _act(call: Call, action: str, subject: str, note: str = "") -> Act:
-    return Act(Actor(call.tenant_id, call.principal.key_id), action, subject, note)
 
 
 def _check_note(note: str) -> None:

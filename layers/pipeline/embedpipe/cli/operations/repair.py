@@ -81,7 +81,7 @@ def cleanup_command(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Remove old jobs, superseded versions and old audit rows.
+    """Remove old jobs and superseded versions.
 
     Documents and what is searchable are kept.
     """
