@@ -208,24 +208,6 @@ def test_what_is_done_stays_done_when_the_death_cannot_be_taken_back() -> None:
     assert bench.seen == [1]
 
 
-def test_outages_during_the_work_are_no_deaths() -> None:
-    bench = Bench()
-    bench.send(1)
-    bench.receive()
-    bench.faults[1] = StoreUnavailableError()
-
-    for _ in range(bench.policy.max_deaths + 1):
-        bench.ledger.away = {"end"}
-        bench.invoke()
-        bench.ledger.away = set()
-    bench.faults.clear()
-    bench.invoke()
-
-    assert bench.error_code(1) is None
-    assert bench.queue.peek() == []
-    assert bench.database.rows("crash_ledger") == []
-
-
 def test_suspects_are_worked_on_though_nothing_can_be_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
