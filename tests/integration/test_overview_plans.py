@@ -127,3 +127,34 @@ def test_in_a_backlog_no_job_goes_through_all_others(
 
     assert looked_at(stuck) < 3 * JOBS
     assert looked_at(stalled) < 3 * JOBS
+
+
+FIRST_OF_A_COLLECTION = """
+WITH collection AS (
+    INSERT INTO collections (tenant_id, collection, model_id, fingerprint, dimensions)
+    VALUES ('acme', 'new', 'm', repeat('a', 64), 3)
+)
+INSERT INTO jobs (
+    tenant_id, job_id, collection, document_id, version, tier, priority, created_at, touched_at)
+SELECT 'acme', gen_random_uuid(), 'new', g::text, 1, 'free', g,
+    now() - interval '1000 seconds', now() - interval '1000 seconds'
+FROM generate_series(1, 20) g
+"""
+
+
+def test_the_first_jobs_of_a_collection_do_not_go_through_those_of_all_others(
+    owner_conninfo: str, maintenance_conninfo: str
+) -> None:
+    fill(owner_conninfo, done=JOBS)
+    with psycopg.connect(owner_conninfo) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(FIRST_OF_A_COLLECTION)
+
+    stalled = plan_of(
+        maintenance_conninfo,
+        "rescues",
+        "stalled",
+        {"statuses": OPEN, "idle_s": 900.0, "is_queue_empty": False, "limit": 100},
+    )
+
+    assert looked_at(stalled) < JOBS / 10

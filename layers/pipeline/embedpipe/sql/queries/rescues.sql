@@ -2,7 +2,8 @@
 -- Jobs that did not move for long, oldest first. Late is not lost: where their queue holds anything,
 -- a job counts as lost only if another one is done that was admitted that long after its last move,
 -- to the same collection and so the same model, and was no more urgent. That is asked once for all
--- that share tenant, collection and priority: in a backlog, each job would go through all others.
+-- that share tenant, collection and priority, and of jobs that are young enough: in a backlog, each
+-- job would go through all others, and the first ones of a collection through all there ever were.
 -- Keys in the outbox are `job` or `job/...`, in C collation: a range of its primary key. OFFSET 0
 -- keeps lookups by key lookups, one after another until there are enough.
 WITH late AS MATERIALIZED (
@@ -18,9 +19,10 @@ WITH late AS MATERIALIZED (
 done AS MATERIALIZED (
     SELECT g.tenant_id, g.collection, g.priority, k.created_at
     FROM (
-        SELECT DISTINCT tenant_id, collection, priority
+        SELECT tenant_id, collection, priority, min(touched_at + patience) AS since
         FROM late
         WHERE NOT %(is_queue_empty)s
+        GROUP BY tenant_id, collection, priority
     ) g
     CROSS JOIN LATERAL (
         SELECT k.created_at
@@ -29,6 +31,7 @@ done AS MATERIALIZED (
           AND k.collection = g.collection
           AND k.priority <= g.priority
           AND k.status = 'succeeded'
+          AND k.created_at > g.since
         ORDER BY k.created_at DESC
         LIMIT 1
     ) k
