@@ -73,7 +73,7 @@ class Desk:
         self.database = MemoryDatabase(clock=self.clock.moment)
         self.database.create_tenant("acme", MODEL)
         self.database.create_tenant("globex", MODEL)
-        self.dlq = MemoryQueue(f"{self.stage}_dlq", clock=self.clock)
+        self.dlq = MemoryQueue(f"{self.stage}_dlq", clock=self.clock, moment=self.clock.moment)
         names = ["embed_high", "embed", "embed_low"] if self.stage == "embed" else [self.stage]
         self.sources = {name: MemoryQueue(name, clock=self.clock, dlq=self.dlq) for name in names}
         chunk = MemoryQueue("chunk", clock=self.clock)

@@ -367,6 +367,29 @@ def test_what_went_before_a_cancel_does_not_go_again() -> None:
     assert sorted(desk.source.bodies()) == sorted(f"body {number}" for number in range(30))
 
 
+def test_what_fails_again_at_once_does_not_go_round() -> None:
+    desk = a_desk_with(15)
+
+    class Failing(MemoryDeadLetters):
+        def send_back(
+            self, letters: Sequence[DeadLetter], *, counts: bool = False
+        ) -> list[DeadLetter]:
+            desk.clock.sleep(0.01)
+            for letter in letters:
+                desk.reject(letter.received.body)
+            return list(letters)
+
+    desk.letters = Failing(desk.dlq, stage="chunk", sources=desk.sources)
+    mover = desk.mover()
+    mover.start(None, ACT)
+
+    redrive = mover.advance(times(100))
+
+    assert redrive is not None
+    assert (redrive.status, redrive.moved) == ("completed", 15)
+    assert desk.dlq.depth == 15
+
+
 def test_without_a_redrive_there_is_nothing_to_do() -> None:
     desk = a_desk_with(3)
 

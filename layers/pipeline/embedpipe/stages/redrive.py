@@ -124,9 +124,8 @@ class Mover:
 
     def _begun_for(self, redrive: Redrive) -> str:
         """Give the task that a mover began for a redrive, and died before it could say so."""
-        task = self.letters.newest_move()
-        is_ours = task is not None and task.started_ms >= redrive.started_at.timestamp() * 1000
-        return task.handle if task is not None and is_ours else ""
+        task, began_s = self.letters.newest_move(), redrive.started_at.timestamp()
+        return task.handle if task is not None and task.started_ms >= began_s * 1000 else ""
 
     def _restart_known(self, stage: str, has_time: HasTime) -> bool:
         """Restart the jobs of all entries that failed; False when the time was over before."""
@@ -175,14 +174,14 @@ class Mover:
             while has_time():
                 found = self._received(redrive.max_per_second)
                 if not found:
-                    if self.to_move() == 0:
+                    if min(self.to_move(), self.letters.depth().total - len(stays)) <= 0:
                         self.database.redrives.update(redrive, status="completed")
                     # Else the rest is in somebody's hands: whoever asks again goes on.
                     return
                 states = self.database.dlq_entries.states(
                     redrive.stage, [letter.entry_id for letter in found]
                 )
-                go = self._sorted_out(found, states, stays)
+                go = self._sorted_out(redrive, found, states, stays)
                 if not self._send(redrive, go):
                     return
         finally:
@@ -203,13 +202,21 @@ class Mover:
 
     def _sorted_out(
         self,
+        redrive: Redrive,
         found: Sequence[DeadLetter],
         states: Mapping[str, EntryState],
         stays: list[DeadLetter],
     ) -> list[DeadLetter]:
-        """Give what is to go; what went before is deleted, what is to stay is hidden."""
+        """Give what is to go; what went before is deleted, what is to stay is hidden.
+
+        What came after the redrive began stays: else what fails at once would go round for ever.
+        """
         went = [one for one in found if states.get(one.entry_id) is EntryState.REQUEUED]
-        stay = [one for one in found if states.get(one.entry_id) is EntryState.IGNORED]
+        stay = [
+            one
+            for one in found
+            if states.get(one.entry_id) is EntryState.IGNORED or one.sent_at > redrive.started_at
+        ]
         if went:
             self.letters.delete(went)
         if stay:

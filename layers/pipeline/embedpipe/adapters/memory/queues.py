@@ -43,6 +43,8 @@ class MemoryQueue:
         How long a received message stays hidden.
     clock
         Seconds for delays and visibility. Long polls wait in real time whatever the clock.
+    moment
+        The time that messages are stamped with.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class MemoryQueue:
         *,
         visibility_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        moment: Callable[[], datetime] = lambda: datetime.now(UTC),
         dlq: MemoryQueue | None = None,
         max_message_bytes: int = sqs_rules.MAX_BATCH_BYTES,
         blobs: Blobs | None = None,
@@ -61,6 +64,7 @@ class MemoryQueue:
         self.is_available = True
         self._visibility_s = visibility_s
         self._clock = clock
+        self._moment = moment
         self._limit_bytes = sqs_rules.body_limit_bytes(max_message_bytes)
         self._blobs = blobs
         self._messages: dict[str, _Stored] = {}
@@ -237,6 +241,6 @@ class MemoryQueue:
             self._messages[message_id] = _Stored(
                 Received(message_id, "", body, 0, group_id, attributes),
                 self._clock() + delay_s,
-                datetime.now(UTC),
+                self._moment(),
             )
             self._changed.notify_all()
