@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from embedpipe.adapters.memory import MemoryQueue
@@ -45,6 +46,12 @@ def put_back(queue: MemoryQueue, snapshot: Snapshot) -> None:
 def saved_of(snapshot: Snapshot) -> Snapshot:
     """Copy a copy."""
     return {name: replace(stored) for name, stored in snapshot.items()}
+
+
+def grow_old(queue: MemoryQueue, seconds: float) -> None:
+    """Stamp every message with an earlier time."""
+    for stored in queue._messages.values():
+        stored.sent_at -= timedelta(seconds=seconds)
 
 
 def send_again(queue: MemoryQueue, count: int = 1) -> None:

@@ -48,7 +48,7 @@ from functions.maintenance import app as maintenance_app
 from functions.store import app as store_app
 from tests import invariants
 from tests.crashpoints.process import Connections, Pool, Process, Watched, killed, watched
-from tests.crashpoints.queues import RedrivingQueue, put_back, saved
+from tests.crashpoints.queues import RedrivingQueue, grow_old, put_back, saved
 from tests.invariants import Found, Told, violations
 from tests.sqs_events import as_event, failed_ids
 from tests.unit.api.client import ADMIN_KEY, BASE, Answer, an_event
@@ -386,6 +386,8 @@ class World:
     def pass_time(self, seconds: float = LONG_S) -> None:
         """Let time pass: for the queues, and for all that the database holds."""
         self.clock.now += seconds
+        for _, queue in self._all_queues():
+            grow_old(queue, seconds)
         self._as_replica(
             f"UPDATE {table} SET "
             + ", ".join(f"{column} = {column} - interval '{seconds} s'" for column in columns)
