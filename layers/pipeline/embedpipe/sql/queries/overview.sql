@@ -178,9 +178,11 @@ WITH late AS MATERIALIZED (
 done AS MATERIALIZED (
     SELECT g.tenant_id, g.collection, g.priority, k.created_at
     FROM (
-        SELECT DISTINCT tenant_id, collection, priority
+        SELECT tenant_id, collection, priority,
+            min(touched_at) + make_interval(secs => %(idle_s)s) AS since
         FROM late
         WHERE NOT status = ANY (%(emptied)s)
+        GROUP BY tenant_id, collection, priority
     ) g
     CROSS JOIN LATERAL (
         SELECT k.created_at
@@ -189,6 +191,7 @@ done AS MATERIALIZED (
           AND k.collection = g.collection
           AND k.priority <= g.priority
           AND k.status = 'succeeded'
+          AND k.created_at > g.since
         ORDER BY k.created_at DESC
         LIMIT 1
     ) k
