@@ -158,6 +158,23 @@ def test_a_dry_clear_counts_and_changes_nothing() -> None:
     assert acts(client) == []
 
 
+def test_what_is_admitted_while_jobs_are_cleared_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = some_open_jobs()
+    cancel_open = client.database.skips.cancel_open
+
+    def and_more_come(*args: Any, **named: Any) -> int:
+        if len(client.database.rows("jobs")) < 9:
+            client.submit()
+        return cancel_open(*args, **named)
+
+    monkeypatch.setattr("embedpipe.api.routes.repairs.PAGE", 1)
+    monkeypatch.setattr(client.database.skips, "cancel_open", and_more_come)
+
+    answer = client.send("POST", CLEAR, {"tenant": "default"}).json
+
+    assert (answer["matched"], answer["cancelled"], answer["remaining"]) == (2, 2, 2)
+
+
 def test_what_no_time_was_left_for_remains(monkeypatch: pytest.MonkeyPatch) -> None:
     client = some_open_jobs()
     monkeypatch.setattr("embedpipe.api.routes.repairs.TIME_S", -1.0)

@@ -117,9 +117,19 @@ class TestClear:
 
         done = run("clear", "--tenant", "acme", "-c", "notes", says="y\n")
 
-        assert "Cancel 250 jobs of tenant acme?" in done.output
+        assert "Cancel 250 jobs of tenant acme in collection notes?" in done.output
         assert "250 jobs cancelled" in done.output
         assert {asked["collection"] for asked in api.bodies(CLEAR)} == {"notes"}
+
+    def test_what_came_meanwhile_is_left_alone(self, api: FakeOperatorApi, run: Run) -> None:
+        found = {"matched": 3, "cancelled": 0, "remaining": 3, "dry_run": True}
+        busy = {"matched": 5, "cancelled": 3, "remaining": 2, "dry_run": False}
+        api.on("POST", CLEAR, [found, busy])
+
+        done = run("clear", "--confirm")
+
+        assert "3 jobs cancelled; 2 came meanwhile" in done.output
+        assert len(api.bodies(CLEAR)) == 2
 
     def test_what_is_being_worked_on_is_asked_for_again(
         self, api: FakeOperatorApi, run: Run

@@ -113,15 +113,20 @@ def clear_open_jobs(call: Call, body: ClearRequest) -> Reply:
     if body.dry_run:
         return Reply(ClearAnswer(matched=matched, cancelled=0, remaining=matched, dry_run=True))
     has_time, cancelled = _time(), 0
-    for tenant_id in wanted:
+    for tenant_id, left_of_it in wanted.items():
         subject = tenant_id if body.collection is None else f"{tenant_id}/{body.collection}"
         act = call.act("jobs.clear", subject, body.note)
-        while has_time() and (
-            count := database.skips.cancel_open(
-                tenant_id, act, collection=body.collection, limit=PAGE
+        # The oldest come first, and no more than were counted: what was admitted since goes on.
+        while (
+            left_of_it > 0
+            and has_time()
+            and (
+                count := database.skips.cancel_open(
+                    tenant_id, act, collection=body.collection, limit=min(PAGE, left_of_it)
+                )
             )
         ):
-            cancelled += count
+            cancelled, left_of_it = cancelled + count, left_of_it - count
     left = database.overview.open_by_tenant(tenant_id=body.tenant, collection=body.collection)
     return Reply(
         ClearAnswer(

@@ -130,16 +130,23 @@ def clear_command(
             _tell(found, as_json, f"{words.counted(found['matched'], 'job')} would be cancelled")
             return
         whose = f"of tenant {tenant}" if tenant else "of all tenants"
+        whose += f" in collection {collection}" if collection else ""
         calls.be_sure(f"Cancel {words.counted(found['matched'], 'job')} {whose}?", confirm)
+
+        total, counts = found["matched"], {"cancelled": 0, "remaining": 0}
 
         def step() -> Step:
             done = api.call("POST", CLEAR, json=asked)
-            return Step(done["cancelled"], done["remaining"])
+            counts["cancelled"] += done["cancelled"]
+            counts["remaining"] = done["remaining"]
+            # Nobody agreed to what is admitted meanwhile.
+            is_over = not done["remaining"] or counts["cancelled"] >= total
+            return Step(done["cancelled"], done["remaining"], is_over=is_over)
 
-        total = found["matched"]
         cancelled = until_done(step, verb="cancelled", total=total, is_quiet=as_json)
-    sums = {"matched": found["matched"], "cancelled": cancelled, "remaining": 0, "dry_run": False}
-    _tell(sums, as_json, f"{words.counted(cancelled, 'job')} cancelled")
+    sums = {"matched": total, **counts, "dry_run": False}
+    more = f"; {counts['remaining']:,} came meanwhile" if counts["remaining"] else ""
+    _tell(sums, as_json, f"{words.counted(cancelled, 'job')} cancelled{more}")
 
 
 def _removed(counts: dict[str, Any]) -> str:
