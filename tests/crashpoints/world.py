@@ -93,6 +93,14 @@ class Clock:
         return self.now
 
 
+class RefusedError(Exception):
+    """The API did not take a document."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.body)
+        self.answer = answer
+
+
 class _Letters(Watched):
     """A DLQ's letters, for which nobody waits."""
 
@@ -288,7 +296,8 @@ class World:
             **asked,
         }
         answer = self.send("POST", "/embeddings/jobs", value, process=process, **headers)
-        assert answer.status in {200, 202}, answer.body
+        if answer.status not in {200, 202}:
+            raise RefusedError(answer)
         job_id = str(answer.json["job_id"])
         self.told.accepted.add(job_id)
         if key:
