@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 
 from tests.chaos.plan import Submission
 
@@ -43,6 +44,9 @@ class Book:
         #: When a document was last said to be deleted, and when anything was last begun with it.
         self.deleted_at: dict[Document, float] = {}
         self.touched_at: dict[Document, float] = {}
+        #: When each key was first posted, and until when a deletion may have ended a document's jobs.
+        self._posted_at: dict[str, float] = {}
+        self._deletion_ends: dict[Document, float] = {}
         self.counts: Counter[str] = Counter()
         self.violations: list[str] = []
 
@@ -51,10 +55,23 @@ class Book:
         with self._lock:
             self.counts[name] += by
 
-    def begin(self, document: Document, now: float) -> None:
+    def begin(self, submission: Submission, now: float) -> None:
         """A new version of a document is on its way."""
         with self._lock:
-            self.touched_at[document] = now
+            self.touched_at[submission.tenant, submission.document] = now
+            self._posted_at.setdefault(submission.key, now)
+
+    def begin_deletion(self, document: Document) -> None:
+        """A document is about to be deleted, and with it jobs whose answers have not come yet."""
+        with self._lock:
+            self._deletion_ends[document] = inf
+            for version in self.versions.get(document, {}).values():
+                version.is_meddled = True
+
+    def end_deletion(self, document: Document, now: float) -> None:
+        """The deletion is over: what is posted from now on, it does not end."""
+        with self._lock:
+            self._deletion_ends[document] = now
 
     def accept(self, submission: Submission, job_id: str, version: int) -> Accepted:
         """A 202 has come."""
@@ -65,6 +82,8 @@ class Book:
                 self.accepted[submission.key] = found
                 key = (submission.tenant, submission.document)
                 self.versions.setdefault(key, {})[version] = found
+                if self._posted_at.get(submission.key, 0.0) < self._deletion_ends.get(key, 0.0):
+                    found.is_meddled = True
             found.answers.add(job_id)
             return found
 

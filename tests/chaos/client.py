@@ -116,7 +116,6 @@ class Client:
                 heapq.heappush(self._later, item)
 
     def _post(self, submission: Submission) -> Answer | None:
-        document = (submission.tenant, submission.document)
         body = {
             "document_id": submission.document,
             "content": submission.content,
@@ -124,7 +123,7 @@ class Client:
             "chunking": {"size": 16, "overlap": 0},
             "priority": submission.priority,
         }
-        self._book.begin(document, time.monotonic())
+        self._book.begin(submission, time.monotonic())
         answer = self._patiently(
             submission.tenant,
             "POST",
@@ -178,10 +177,11 @@ class Client:
     def _delete(self, accepted: Accepted) -> None:
         submission = accepted.submission
         document = (submission.tenant, submission.document)
-        for version in self._book.of_document(document).values():
-            version.is_meddled = True
+        self._book.begin_deletion(document)
         path = f"/collections/default/documents/{segment(submission.document)}"
         answer = self._patiently(submission.tenant, "DELETE", path)
+        if answer.status == 200 or answer.status in ENDED:
+            self._book.end_deletion(document, time.monotonic())
         if answer.status == 200:
             self._book.deleted_at[document] = time.monotonic()
             self._book.count("deletes")

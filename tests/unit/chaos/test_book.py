@@ -1,0 +1,52 @@
+"""What the client was promised: which jobs somebody may have ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.chaos.book import Book
+from tests.chaos.plan import Submission
+
+DOCUMENT = ("acme", "doc")
+
+
+class Posted:
+    """Stands for a submission of the plan."""
+
+    tenant, document = DOCUMENT
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+def a_submission(key: str) -> Submission:
+    posted: Any = Posted(key)
+    return posted
+
+
+def test_a_deletion_ends_what_was_posted_before_it_was_over_and_nothing_later() -> None:
+    book = Book()
+    before, meanwhile, after = map(a_submission, ("before", "meanwhile", "after"))
+
+    book.begin(before, 1.0)
+    known = book.accept(before, "job-1", 1)
+    book.begin_deletion(DOCUMENT)
+    book.begin(meanwhile, 2.0)
+    early = book.accept(meanwhile, "job-2", 2)
+    book.end_deletion(DOCUMENT, 3.0)
+    book.begin(after, 4.0)
+    later = book.accept(after, "job-3", 3)
+
+    assert [one.is_meddled for one in (known, early, later)] == [True, True, False]
+
+
+def test_an_answer_that_comes_after_the_deletion_counts_by_when_it_was_asked_for() -> None:
+    book = Book()
+    lost = a_submission("lost")
+
+    book.begin(lost, 1.0)
+    book.begin_deletion(DOCUMENT)
+    book.end_deletion(DOCUMENT, 2.0)
+    book.begin(lost, 3.0)
+
+    assert book.accept(lost, "job-1", 1).is_meddled
