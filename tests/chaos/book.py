@@ -44,7 +44,7 @@ class Book:
         #: When a document was last said to be deleted, and when anything was last begun with it.
         self.deleted_at: dict[Document, float] = {}
         self.touched_at: dict[Document, float] = {}
-        #: When each key was first posted, and until when a deletion may have ended a document's jobs.
+        #: When each key was first posted, and until when a deletion may have ended jobs.
         self._posted_at: dict[str, float] = {}
         self._deletion_ends: dict[Document, float] = {}
         self.counts: Counter[str] = Counter()

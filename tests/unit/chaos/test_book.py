@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from tests.chaos.book import Book
 from tests.chaos.plan import Submission
@@ -20,8 +20,7 @@ class Posted:
 
 
 def a_submission(key: str) -> Submission:
-    posted: Any = Posted(key)
-    return posted
+    return cast("Submission", Posted(key))
 
 
 def test_a_deletion_ends_what_was_posted_before_it_was_over_and_nothing_later() -> None:
