@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
-from embedpipe.local.bodies import Bodies
+from embedpipe.local.bodies import BODY_LIMIT_BYTES, Bodies
 from embedpipe.local.gateway import Gateway
 
 from tests.unit.local.toys import FakeFunction
@@ -73,3 +73,24 @@ def test_all_bodies_together_are_bounded_and_what_they_held_is_given_back() -> N
     gateway.close()
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     assert [got.status_code for got in taken] == [200, 200]
+
+
+def test_a_body_that_is_too_large_is_read_to_its_end_so_that_its_sender_sees_the_answer() -> None:
+    gateway = Gateway(FakeFunction(FINE), bodies=Bodies(budget_bytes=BODY_LIMIT_BYTES + 1))
+    sent: list[int] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        for number in range(12):
+            yield b"x" * (1024 * 1024)
+            sent.append(number)
+
+    async def send() -> list[httpx.Response]:
+        async with client_of(gateway) as client:
+            return [await client.post("/", content=parts()), await client.post("/", content=b"x")]
+
+    refused, taken = asyncio.run(send())
+
+    gateway.close()
+    assert (refused.status_code, refused.json()["code"]) == (413, "TOO_LARGE")
+    assert sent == list(range(12))
+    assert taken.status_code == 200

@@ -8,6 +8,9 @@ from starlette.requests import Request
 
 # API Gateway's limit on a body.
 BODY_LIMIT_BYTES = 10_485_760
+# A larger one is read to its end and dropped, up to this: who still sends when the connection is
+# closed may lose the answer that says why.
+DROPPED_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES
 
 
 class BodyError(Exception):
@@ -46,16 +49,21 @@ class Bodies:
             It is too large, came too slowly, or too many others are on their way.
         """
         declared = request.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > BODY_LIMIT_BYTES:
+        if declared.isdigit() and int(declared) > DROPPED_LIMIT_BYTES:
             raise _too_large()
-        body = bytearray()
+        body, came_bytes = bytearray(), 0
         try:
             async with asyncio.timeout(self._timeout_s):
                 async for part in request.stream():
+                    came_bytes += len(part)
+                    if came_bytes > BODY_LIMIT_BYTES:
+                        self._held_bytes -= len(body)
+                        body.clear()
+                        if came_bytes > DROPPED_LIMIT_BYTES:
+                            break
+                        continue
                     self._held_bytes += len(part)
                     body += part
-                    if len(body) > BODY_LIMIT_BYTES:
-                        raise _too_large()
                     if self._held_bytes > self._budget_bytes:
                         raise BodyError(429, "OVERLOADED", "Too many requests at once.", 1)
         except TimeoutError:
@@ -63,6 +71,8 @@ class Bodies:
             raise BodyError(408, "REQUEST_TIMEOUT", message) from None
         finally:
             self._held_bytes -= len(body)
+        if came_bytes > BODY_LIMIT_BYTES:
+            raise _too_large()
         return bytes(body)
 
 
