@@ -30,10 +30,12 @@ def test_work_that_ends_in_order_leaves_nothing(
 ) -> None:
     key = CrashKey(ref, "embed", 3)
 
-    deaths = [ledger.begin([key]), ledger.end([key]), ledger.begin([key])]
+    first = ledger.begin([key])
+    ledger.end([key])
+    second = ledger.begin([key])
     ledger.end([key])
 
-    assert deaths == [{key: 0}, None, {key: 0}]
+    assert [first, second] == [{key: 0}, {key: 0}]
     assert backend.rows("crash_ledger") == []
 
 
