@@ -86,7 +86,7 @@ def message_bytes(models_dir: Path, model_id: str, text: str) -> dict[str, float
 
 
 def _store_bytes(message: EmbedRequested, dimensions: int) -> int:
-    fields = message.model_dump(exclude={"tokens", "msg_schema", "schema_url"})
+    fields = message.model_dump(exclude={"tokens", "texts", "msg_schema", "schema_url"})
     vectors = base64.b64encode(bytes(4 * dimensions * message.chunk_count)).decode()
     return len(StoreRequested(**fields, dimensions=dimensions, vectors=vectors).encode())
 
