@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 SAM_VENV := .venv-sam
 LOCALSTACK_VENV := .venv-localstack
 MODEL := .embedpipe/models/all-MiniLM-L6-v2/embedpipe.yaml
+RIE := $(BIN)/aws-lambda-rie
 SOURCES := layers/pipeline/embedpipe functions tests examples bench
 
 # The first Python that runs and is new enough; `make PYTHON=/path/to/python3 ...` names one.
@@ -32,7 +33,7 @@ setup: $(VENV)/.dev $(MODEL) ## Make .venv with everything for development, and 
 demo: $(VENV)/.local $(MODEL) ## Run the pipeline on real documents and search them (KEEP=1 leaves it up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
 
-test: $(VENV)/.dev $(MODEL) ## Run all tests but the long proofs: unit, contract, integration, properties, e2e
+test: $(VENV)/.dev $(RIE) $(MODEL) ## Run all tests but the long proofs: unit, contract, integration, properties, e2e
 	$(BIN)/python -m pytest --doctest-modules --ignore tests/crashpoints tests layers/pipeline/embedpipe
 
 check: lint types unit ## What every commit passes: lint, types, unit tests
@@ -168,6 +169,10 @@ $(VENV)/.local: requirements/local.txt pyproject.toml | $(VENV)/bin/python
 
 $(MODEL): | $(VENV)/.local
 	$(BIN)/embedpipe models prepare
+
+$(RIE): requirements/sam.txt scripts/rie | $(VENV)/bin/python
+	scripts/rie $(VENV)
+	@touch $@
 
 $(SAM_VENV)/.ready: requirements/sam.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3" >&2; exit 1; }
