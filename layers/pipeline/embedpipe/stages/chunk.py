@@ -11,6 +11,7 @@ from embedpipe.domain.inputs import INPUTS_TYPE
 from embedpipe.domain.inputs import pieces as pieces_of_inputs
 from embedpipe.domain.jobs import Source
 from embedpipe.domain.lanes import QUEUES, lane_of
+from embedpipe.domain.packing import ENVELOPE_BYTES, MOST_BODY_BYTES, most_chunks, tokens_bytes
 from embedpipe.domain.tokens import pack
 from embedpipe.errors import (
     ContentLostError,
@@ -35,10 +36,6 @@ from embedpipe.ports import (
 #: What one transaction writes well below its timeout. The largest document has some 15,000 chunks
 #: of the default size; very small chunks would else end in timeouts, which look like an outage.
 MAX_CHUNKS = 100_000
-#: Messages stay below this whatever the queue takes: 256 KiB is the least that one can.
-_MOST_BODY_BYTES = 240 * 1024
-#: More than the fields beside inputs or vectors ever take, non-ASCII characters escaped.
-_ENVELOPE_BYTES = 8 * 1024
 #: What a token has in English, about, where only the provider can count.
 _BYTES_PER_TOKEN = 4
 
@@ -85,7 +82,7 @@ def chunk(
     message = message.model_copy(update={"epoch": source.epoch or message.epoch})
     model, tokenizer = _model(source, models)
     pieces = _pieces(source, _content(source, blobs), model, tokenizer)
-    most_bytes = min(max_message_bytes, _MOST_BODY_BYTES)
+    most_bytes = min(max_message_bytes, MOST_BODY_BYTES)
     queue = QUEUES[lane_of(source.priority)]
     batches: list[NewBatch] = []
     rows: list[OutboxRow] = []
@@ -167,15 +164,14 @@ def _groups(
     pieces: Sequence[Piece], model: ModelInfo, batch_chunks: int, most_bytes: int
 ) -> Iterator[list[Piece]]:
     """Part the chunks into batches whose embed and store messages both fit."""
-    vectors_fit = (most_bytes - _ENVELOPE_BYTES) // _base64_bytes(4 * model.dimensions)
-    most_chunks = max(1, min(batch_chunks, vectors_fit))
+    most = most_chunks(batch_chunks, model.dimensions, most_bytes)
     group: list[Piece] = []
-    spent_bytes = _ENVELOPE_BYTES
+    spent_bytes = ENVELOPE_BYTES
     for piece in pieces:
         piece_bytes = _input_bytes(piece, model)
-        if group and (len(group) == most_chunks or spent_bytes + piece_bytes > most_bytes):
+        if group and (len(group) == most or spent_bytes + piece_bytes > most_bytes):
             yield group
-            group, spent_bytes = [], _ENVELOPE_BYTES
+            group, spent_bytes = [], ENVELOPE_BYTES
         group.append(piece)
         spent_bytes += piece_bytes
     yield group
@@ -186,12 +182,7 @@ def _input_bytes(piece: Piece, model: ModelInfo) -> int:
     if model.is_remote:
         # As ASCII: a character outside takes six bytes, or twelve, and a comma follows the text.
         return len(json.dumps(piece.text)) + 1
-    # Four bytes a token before compression: what zlib makes of it is smaller, or hardly larger.
-    return _base64_bytes(4 * len(piece.token_ids) + 16)
-
-
-def _base64_bytes(size_bytes: int) -> int:
-    return 4 * -(-size_bytes // 3)
+    return tokens_bytes(len(piece.token_ids))
 
 
 def _request(
