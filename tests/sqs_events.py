@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedpipe.adapters.memory.models import fake_model
 from embedpipe.ports import Outbox, Outgoing, Received
 
 EVENTS = Path(__file__).parents[1] / "events"
+#: The model that the events of the embed and store stages name, for fakes to play.
+MODEL = fake_model(
+    "all-MiniLM-L6-v2",
+    fingerprint="6fbef2cf2af4c06d3b5bbfcf64d14aa9e7f44c698a6769d419a5532d45a95f3f",
+    dimensions=384,
+)
 
 
 def event(name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from embedpipe import bootstrap
 from embedpipe.adapters.memory import (
+    FakeEmbedder,
     FakeEmbedders,
     FakeModels,
     MemoryBlobs,
@@ -19,14 +20,14 @@ from embedpipe.settings import EmbedSettings
 
 from functions.embed_gpu import app
 from tests.builders import a_new_job
-from tests.sqs_events import send_bodies
+from tests.sqs_events import MODEL, send_bodies
 
 SETTINGS = {
     "DATABASE_URL": "postgresql://unused",
     "EMBED_QUEUE_URL": "embed",
     "EMBED_DLQ_URL": "embed-dlq",
     "STORE_QUEUE_URL": "store",
-    "DEFAULT_MODEL_ID": "fake",
+    "DEFAULT_MODEL_ID": MODEL.model_id,
     "CONTENT_BUCKET": "content",
     "EMBED_PROVIDER": "cpu",
 }
@@ -39,7 +40,7 @@ def job_id(n: int) -> str:
 def some_jobs() -> MemoryDatabase:
     """Three jobs as the chunk stage leaves them; the first has two chunks."""
     database = MemoryDatabase()
-    database.create_tenant("tenant-a", FakeModels().get("fake"))
+    database.create_tenant("tenant-a", MODEL)
     for n, count in ((1, 2), (2, 1), (3, 1)):
         job = a_new_job(tenant_id="tenant-a", job_id=job_id(n), document_id=f"doc-{n}")
         database.jobs.admit(job, lambda _: OutboxRow("tenant-a", "chunk", "admitted", "{}"))
@@ -56,8 +57,8 @@ def some_services(queue: MemoryQueue, store_queue: MemoryQueue) -> bootstrap.Emb
         inboxes={"normal": queue},
         store_queue=store_queue,
         blobs=MemoryBlobs(),
-        models=FakeModels(),
-        embedders=FakeEmbedders(),
+        models=FakeModels(MODEL),
+        embedders=FakeEmbedders(FakeEmbedder(MODEL)),
         policy=RetryPolicy(),
         settings=EmbedSettings.from_environment(SETTINGS),
     )

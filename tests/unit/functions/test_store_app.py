@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from embedpipe import bootstrap
-from embedpipe.adapters.memory import FakeModels, MemoryBlobs, MemoryDatabase, MemoryQueue
+from embedpipe.adapters.memory import MemoryBlobs, MemoryDatabase, MemoryQueue
 from embedpipe.domain.jobs import JobRef, JobStatus
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.ports import NewBatch, NewChunk, OutboxRow
@@ -13,7 +13,7 @@ from embedpipe.settings import StoreSettings
 
 from functions.store import app
 from tests.builders import a_new_job
-from tests.sqs_events import LambdaContext, as_event, event, failed_ids, send_bodies
+from tests.sqs_events import MODEL, LambdaContext, as_event, event, failed_ids, send_bodies
 
 SETTINGS = {
     "DATABASE_URL": "postgresql://unused",
@@ -30,7 +30,7 @@ def job_id(n: int) -> str:
 def some_services() -> tuple[bootstrap.StoreServices, MemoryQueue]:
     """Two jobs of one chunk each, as the chunk stage leaves them."""
     database = MemoryDatabase()
-    database.create_tenant("tenant-a", FakeModels().get("fake"))
+    database.create_tenant("tenant-a", MODEL)
     for n in (1, 2):
         job = a_new_job(tenant_id="tenant-a", job_id=job_id(n), document_id=f"doc-{n}")
         database.jobs.admit(job, lambda _: OutboxRow("tenant-a", "chunk", "admitted", "{}"))
