@@ -69,6 +69,8 @@ DLQ_ARRIVALS = "DlqArrivals"
 #: Workers of a stage that send heartbeats, and those whose heartbeats are missing.
 WORKERS_ACTIVE = "WorkersActive"
 WORKERS_STALLED = "WorkersStalled"
+#: 1 while an operator holds a stage, else 0: what stands still then is no fault.
+STAGE_PAUSED = "StagePaused"
 #: Jobs that left a stage within the last minute, and those that failed in it.
 JOBS_PROCESSED = "JobsProcessed"
 JOBS_FAILED = "JobsFailed"
@@ -88,6 +90,7 @@ GAUGES = {
     "dlq_arrivals": (DLQ_ARRIVALS, COUNT),
     "workers_active": (WORKERS_ACTIVE, COUNT),
     "workers_stalled": (WORKERS_STALLED, COUNT),
+    "stage_paused": (STAGE_PAUSED, COUNT),
     "jobs_processed": (JOBS_PROCESSED, COUNT),
     "jobs_failed": (JOBS_FAILED, COUNT),
     "outbox_rows": (OUTBOX_ROWS, COUNT),
