@@ -7,7 +7,8 @@ import json
 import pytest
 from embedpipe import telemetry
 from embedpipe.adapters.memory import MemoryDatabase, MemoryQueue
-from embedpipe.domain.controls import STAGES
+from embedpipe.domain.audit import Act, Actor
+from embedpipe.domain.controls import STAGES, ControlAction
 from embedpipe.domain.jobs import JobError
 from embedpipe.errors import StoreUnavailableError
 from embedpipe.ports import Outgoing
@@ -55,6 +56,17 @@ def test_jobs_workers_and_the_outbox_are_measured() -> None:
     assert values(found, "queue_age_seconds")["chunk"] > 0
     assert values(found, "outbox_rows")["maintenance"] > 0
     assert values(found, "dlq_arrivals") == {"chunk": 0, "embed": 0, "store": 0}
+
+
+def test_a_stage_that_an_operator_holds_says_so_and_one_that_drains_does_not() -> None:
+    sources = some_sources()
+    by = Actor("ops", "ops")
+    sources.database.controls.set("embed", ControlAction.PAUSE, Act(by, "stage.pause", "embed"))
+    sources.database.controls.set("store", ControlAction.DRAIN, Act(by, "stage.drain", "store"))
+
+    found = gauges(sources)
+
+    assert values(found, "stage_paused") == {"chunk": 0, "embed": 1, "store": 0}
 
 
 def test_what_does_not_answer_is_left_out_and_never_zero() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from embedpipe.domain.controls import STAGES
+from embedpipe.domain.controls import STAGES, StageState
 from embedpipe.errors import StoreUnavailableError
 from embedpipe.stages.snapshot import Snapshot, Sources, snapshot
 
@@ -42,6 +42,7 @@ def _of_queues(seen: Snapshot) -> Iterator[Gauge]:
 def _of_database(seen: Snapshot) -> Iterator[Gauge]:
     if not seen.knows("database"):
         return
+    held = {control.stage for control in seen.controls if control.state is StageState.PAUSED}
     for stage in STAGES:
         stalled = [worker.is_stalled for worker in seen.workers if worker.stage == stage]
         yield Gauge("queue_age_seconds", stage, seen.work.ages_s[stage])
@@ -49,6 +50,7 @@ def _of_database(seen: Snapshot) -> Iterator[Gauge]:
         yield Gauge("jobs_failed", stage, seen.counts[stage].failed)
         yield Gauge("workers_active", stage, stalled.count(False))
         yield Gauge("workers_stalled", stage, stalled.count(True))
+        yield Gauge("stage_paused", stage, int(stage in held))
     yield Gauge("outbox_rows", OF_NONE, seen.work.outbox_rows)
     yield Gauge("outbox_age_seconds", OF_NONE, seen.work.outbox_age_s)
 
