@@ -27,6 +27,7 @@ from embedpipe.settings import EmbedSettings
 from embedpipe.worker.context import Context, Ports
 from embedpipe.worker.held import Held, Outcome
 from embedpipe.worker.receiver import Receiver
+from embedpipe.worker.recheck import Recheck
 from embedpipe.worker.remote import RemoteWork
 from embedpipe.worker.sender import Sender
 
@@ -53,6 +54,7 @@ class RemoteWorker:
         context = Context.of(ports, logger=logger, clock=clock)
         self.context = replace(context, stop=Impatient())
         self.sender = Sender(self.context)
+        self.recheck = Recheck(self.context, self._decide)
         self.remote = RemoteWork(self.context, self.sender.put, seconds=clock)
         self.receiver = Receiver(
             self.context, self._decide, lambda _: False, put_remote=self.remote.put

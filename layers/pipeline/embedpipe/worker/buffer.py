@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from threading import Condition, Event
 from weakref import WeakValueDictionary
 
-from embedpipe.domain.batching import plan_batches
 from embedpipe.stages.embed import Ids
 from embedpipe.worker.device import Device
 from embedpipe.worker.flows import Chunk, Flow, Flows, Ready
 from embedpipe.worker.held import Held
-from embedpipe.worker.packing import Packing
+from embedpipe.worker.packing import Packing, batches_of
 
 #: So many suspects go before one that waits until no other does: there may always be others.
 _MOST_BEFORE = 64
@@ -180,15 +179,29 @@ class Buffer:
         """Add nothing more and wake whoever waits; give the messages of which nothing was taken."""
         with self._changed:
             self._is_closed = True
-            left = [message for message in self._messages.values() if not message.is_begun]
-            for message in left:
-                message.is_withdrawn = True
+            left = self._withdrawn(lambda _: True)
             self._changed.notify_all()
-            return [message.held for message in left]
+            return left
+
+    def withdraw(self, several: Sequence[Held]) -> list[Held]:
+        """Compute messages no more; give those of which nothing was taken."""
+        named = set(map(id, several))
+        with self._changed:
+            return self._withdrawn(lambda held: id(held) in named)
 
     @property
     def _is_over(self) -> bool:
         return self._is_closed and not self._messages
+
+    def _withdrawn(self, is_meant: Callable[[Held], bool]) -> list[Held]:
+        meant = [
+            message
+            for message in self._messages.values()
+            if message.is_open and not message.is_begun and is_meant(message.held)
+        ]
+        for message in meant:
+            message.is_withdrawn = True
+        return [message.held for message in meant]
 
     def _add(self, message: Ready) -> None:
         self._messages[id(message)] = message
@@ -248,7 +261,7 @@ class Buffer:
             self._went_before += 1
             if self._is_wanted(message):
                 self._flows.serve(flow, message.tokens)
-                self._alone.extend(_batches_of(message))
+                self._alone.extend(batches_of(message))
             self._flows.tidy(flow)
         elif not self._alone:
             return self._next_of_last() if self._last else None
@@ -283,14 +296,3 @@ class Buffer:
 
 def _may_plan(flow: Flow) -> bool:
     return bool(flow.messages) and flow.messages[0].packing.has_room
-
-
-def _batches_of(message: Ready) -> list[list[Chunk]]:
-    device = message.packing.device
-    chunks = [message.next_chunk() for _ in range(len(message.rows))]
-    planned = plan_batches(
-        [len(chunk.ids) for chunk in chunks],
-        max_tokens=device.budget,
-        overhead_tokens=device.overhead_tokens,
-    )
-    return [[chunks[index] for index in indices] for indices in planned]

@@ -186,6 +186,12 @@ class Devices:
         """Say what is loaded, and how it is computed."""
         return [asdict(one) | self._described(one.model_id) for one in self._embedders.loaded()]
 
+    def unload_idle(self) -> Sequence[str]:
+        """Unload models that have been idle for long; give their ids."""
+        unloaded = self._embedders.unload_idle()
+        self.forget_unloaded()
+        return unloaded
+
     def forget_unloaded(self) -> None:
         """Let go of models that are not loaded any more; whoever uses one goes on."""
         loaded = {one.model_id for one in self._embedders.loaded()}

@@ -68,6 +68,10 @@ class Held:
         The body of the store message, once it is made and until it is sent.
     decided_at
         When the outcome was decided.
+    is_unwanted
+        Its job ended while it waited.
+    begun_at
+        When the first of it was taken to be computed here.
     lane
         The lane that it came from first: it counts against this one, and is computed as of it.
     """
@@ -83,6 +87,8 @@ class Held:
     error: Exception | None = None
     answer: str = ""
     decided_at: float = 0.0
+    is_unwanted: bool = False
+    begun_at: float | None = None
     lane: str = NORMAL
 
     @property

@@ -83,6 +83,7 @@ class Outages:
         self.ack = Outage("ack", logger)
         self.controls = Outage("controls", logger)
         self.heartbeat = Outage("heartbeat", logger)
+        self.recheck = Outage("recheck", logger)
 
     def on(self) -> list[str]:
         """Name the calls that fail now."""
@@ -95,5 +96,5 @@ class Outages:
             self.settle,
             self.ack,
         ]
-        each += [self.controls, self.heartbeat, *self.receive.values()]
+        each += [self.controls, self.heartbeat, self.recheck, *self.receive.values()]
         return sorted(outage.operation for outage in each if outage.is_on)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 
-from embedpipe.domain.batching import cut_lengths, fitting
+from embedpipe.domain.batching import cut_lengths, fitting, plan_batches
 from embedpipe.worker.device import Device
-from embedpipe.worker.flows import Chunk
+from embedpipe.worker.flows import Chunk, Ready
 
 # How many batches' worth of chunks lie ready to choose from: fewer pad more, more keep what is
 # computed next from following the shares of lanes and tenants.
@@ -132,3 +132,15 @@ class Packing:
                 self.remove(chunk)
                 taken.append(chunk)
         return taken
+
+
+def batches_of(message: Ready) -> list[list[Chunk]]:
+    """Plan the batches of a message that shares none with others."""
+    device = message.packing.device
+    chunks = [message.next_chunk() for _ in range(len(message.rows))]
+    planned = plan_batches(
+        [len(chunk.ids) for chunk in chunks],
+        max_tokens=device.budget,
+        overhead_tokens=device.overhead_tokens,
+    )
+    return [[chunks[index] for index in indices] for indices in planned]

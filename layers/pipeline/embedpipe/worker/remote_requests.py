@@ -139,14 +139,22 @@ class RemoteRequests:
             self._decide(work, Outcome.RELEASE, None)
 
     def _ours(self, chunks: Sequence[Chunk]) -> list[Chunk]:
-        """Leave out messages whose lease is lost: somebody else has them, or will have."""
+        """Leave out messages that nobody wants, or whose lease is lost: somebody else has them."""
         works = {id(work): work for work, _ in chunks}
-        lost = {key: work for key, work in works.items() if not self._holdings.live(work.held)}
+        unwanted = {key: work for key, work in works.items() if work.held.is_unwanted}
+        lost = {
+            key: work
+            for key, work in works.items()
+            if key not in unwanted and not self._holdings.live(work.held)
+        }
+        for work in self._queue.take_back(list(unwanted.values())):
+            self._decide(work, Outcome.ACK, None)
+            self._counters.add(unwanted=1)
         for work in self._queue.take_back(list(lost.values())):
             work.held.outcome, work.held.vectors = Outcome.ACK, None
             self._holdings.forget(work.held)
             self._counters.add(expired=1)
-        return [(work, row) for work, row in chunks if id(work) not in lost]
+        return [chunk for chunk in chunks if id(chunk[0]) not in {*unwanted, *lost}]
 
     def _refused(self, part: list[Chunk], error: PermanentError) -> list[list[Chunk]]:
         """Give the halves of what was refused; a text that stands alone fails its message."""

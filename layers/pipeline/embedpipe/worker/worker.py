@@ -19,6 +19,7 @@ from embedpipe.worker.heartbeat import Heartbeat
 from embedpipe.worker.held import Held, Outcome
 from embedpipe.worker.presence import Presence
 from embedpipe.worker.receiver import Receiver
+from embedpipe.worker.recheck import Recheck
 from embedpipe.worker.remote import RemoteWork
 from embedpipe.worker.sender import Sender
 from embedpipe.worker.threads import Threads
@@ -67,6 +68,7 @@ class Worker:
             )
             for lane in context.ports.inboxes
         }
+        self.recheck = Recheck(context, self._decide)
         self.heartbeat = Heartbeat(context)
         self.presence = Presence.of(context, self.state)
         self.endpoint = Endpoint(context, self.engine, self.status, remote)
@@ -169,6 +171,7 @@ class Worker:
             "load": self.arrivals.loop,
             "unload": self._unload_loop,
             "gate": self.context.gate.loop,
+            "recheck": self.recheck.loop,
         }
         loops |= {f"compute-{number}": self.engine.run_loop for number in range(self.streams)}
         loops |= self.remote.loops() | self.presence.loops()
@@ -185,9 +188,7 @@ class Worker:
 
     def _unload_loop(self) -> None:
         while not self.context.stop.wait(_UNLOAD_EVERY_S):
-            unloaded = self.context.ports.embedders.unload_idle()
-            self.devices.forget_unloaded()
-            for model_id in unloaded:
+            for model_id in self.devices.unload_idle():
                 self._logger.info("model unloaded", extra={"model_id": model_id})
 
     def _watch(self) -> None:
@@ -207,8 +208,7 @@ class Worker:
         counts = self.context.counters.read()
         if always or counts != self._reported:
             self._reported = counts
-            rounded = {name: round(count, 3) for name, count in counts.items()}
-            self._logger.info(sentence, extra=rounded)
+            self._logger.info(sentence, extra={name: round(n, 3) for name, n in counts.items()})
 
     def _shut_down(self, deadline: float) -> None:
         """Receive no more, finish what can be finished, hand back the rest, and end."""

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from embedpipe.errors import StoreUnavailableError
+from embedpipe.worker.recheck import RECHECK_S
+
+from tests.unit.worker.bench import Bench
+from tests.unit.worker.remote_bench import RemoteBench
+
+
+def test_what_waits_for_a_cancelled_job_is_dropped_and_not_computed() -> None:
+    bench = Bench()
+    cancelled, kept = bench.submit("cancelled"), bench.submit("kept")
+    bench.worker.receiver.step(0.0)
+    bench.jobs.database.jobs.cancel(cancelled.tenant_id, cancelled.job_id)
+    bench.clock.now += RECHECK_S
+
+    dropped = bench.worker.recheck.look()
+    bench.worker.drain()
+
+    assert dropped == 1
+    assert [answer.job_id for answer in bench.answers()] == [kept.job_id]
+    assert bench.counts["unwanted"] == 1
+    assert bench.counts["chunks"] == 1
+    assert not bench.queue.peek()
+    assert bench.held == 0
+
+
+def test_what_has_just_come_is_not_asked_about() -> None:
+    bench = Bench()
+    message = bench.submit("cancelled")
+    bench.worker.receiver.step(0.0)
+    bench.jobs.database.jobs.cancel(message.tenant_id, message.job_id)
+    bench.clock.now += RECHECK_S / 2
+
+    assert bench.worker.recheck.look() == 0
+
+
+def test_a_database_that_is_away_drops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.submit("wanted")
+    bench.worker.receiver.step(0.0)
+    bench.clock.now += RECHECK_S
+
+    def pending(_: object) -> object:
+        raise StoreUnavailableError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.jobs.database.jobs, "pending", pending)
+        with pytest.raises(StoreUnavailableError):
+            bench.worker.recheck.look()
+    bench.worker.drain()
+
+    assert len(bench.answers()) == 1
+
+
+def test_a_provider_is_not_asked_for_a_cancelled_job() -> None:
+    bench = RemoteBench()
+    message = bench.submit("cancelled")
+    bench.worker.receive()
+    bench.database.jobs.cancel(message.tenant_id, message.job_id)
+    bench.clock.now += RECHECK_S
+
+    bench.worker.recheck.look()
+    bench.worker.drain()
+
+    assert bench.embedder.calls == []
+    assert bench.answers() == []
+    assert bench.worker.context.counters.read()["unwanted"] == 1
+    assert not bench.queue.peek()
+    assert len(bench.worker.context.holdings) == 0
