@@ -73,7 +73,9 @@ def test_a_word_of_100_000_characters_is_stored(client: Client, collection: str)
     assert job["status"] == "succeeded", job
 
 
-def test_five_megabytes_are_accepted_cut_and_cancelled(client: Client, collection: str) -> None:
+def test_five_megabytes_are_accepted_cut_and_cancelled_and_hold_up_nobody(
+    client: Client, collection: str
+) -> None:
     text = a_text(5, 800_000)[:5_242_880]
     accepted = client.submit(collection, text, "large")
 
@@ -85,6 +87,7 @@ def test_five_megabytes_are_accepted_cut_and_cancelled(client: Client, collectio
     assert job["progress"]["chunks_total"] > 1000
     assert cancelled.status_code == 200
     assert client.statistics(collection)["chunks"] == 0
+    client.store(collection, "What comes next does not wait for it.", "next")
 
 
 @pytest.mark.parametrize("document_id", ["a b:c", "100%", "100%25", "ümläut-日本", "q?x=1&y#z"])
