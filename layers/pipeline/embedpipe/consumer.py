@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from embedpipe import telemetry
 from embedpipe.adapters import claim_check, sqs_wire
 from embedpipe.consumer_services import Services
+from embedpipe.consumer_services import relay_or_leave as relay_or_leave
 from embedpipe.consumer_services import time_left as time_left
 from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
@@ -25,13 +26,9 @@ from embedpipe.ports import (
     CrashLedger,
     Inbox,
     Jobs,
-    Outbox,
-    OutboxRow,
-    OutboxRows,
     Received,
 )
 from embedpipe.stages.controls import ControlReader, hand_back
-from embedpipe.stages.relay import relay
 from embedpipe.stages.settle import Settled, settle_failure
 from embedpipe.stages.suspects import on_trial
 
@@ -136,6 +133,7 @@ class Consumer(Generic[M]):
         records = sorted(records, key=lambda record: sqs_wire.of_record(record).is_suspect)
         processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
         if records:  # Powertools refuses an empty event.
+            self._telemetry.measure(telemetry.BATCH_SIZE, len(records))
             with processor(records=records, handler=self._record):
                 processor.process()
         return dict(processor.response())
@@ -155,6 +153,7 @@ class Consumer(Generic[M]):
             if received.is_suspect:
                 self._remove_done()
             self._begun += 1
+            self._telemetry.measure(telemetry.PAYLOAD_BYTES, len(received.body))
             try:
                 self._work(received)
             finally:
@@ -238,21 +237,6 @@ class Consumer(Generic[M]):
         except StoreUnavailableError:
             return False
         return True
-
-
-def relay_or_leave(
-    rows: Sequence[OutboxRow], outbox: OutboxRows, queues: Mapping[str, Outbox], stage: str
-) -> None:
-    """Send what was committed; what cannot be sent is left to the sweep.
-
-    Whatever goes wrong: the rows are committed, and no record is to come back for it.
-    """
-    try:
-        relay(rows, outbox=outbox, queues=queues)
-    except Exception as error:  # noqa: BLE001
-        keys = {} if isinstance(error, PipelineError) else telemetry.error_keys(error)
-        keys |= {"error_code": error_code(error)}
-        telemetry.of(stage).logger.warning("rows are left to the sweep", **keys)
 
 
 def _keys(message: Message) -> dict[str, Any]:

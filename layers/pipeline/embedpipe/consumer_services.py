@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from embedpipe import telemetry
 from embedpipe.domain.retry import RetryPolicy
-from embedpipe.ports import Blobs, Database, Inbox
+from embedpipe.errors import PipelineError, error_code
+from embedpipe.ports import Blobs, Database, Inbox, Outbox, OutboxRow, OutboxRows
 from embedpipe.stages.controls import ControlReader
+from embedpipe.stages.relay import relay
 
 
 class Services(Protocol):
@@ -56,3 +59,18 @@ def time_left(context: Any, reserve_s: float) -> Callable[[], bool]:
         return bool(left_ms > needed_ms)
 
     return has_time
+
+
+def relay_or_leave(
+    rows: Sequence[OutboxRow], outbox: OutboxRows, queues: Mapping[str, Outbox], stage: str
+) -> None:
+    """Send what was committed; what cannot be sent is left to the sweep.
+
+    Whatever goes wrong: the rows are committed, and no record is to come back for it.
+    """
+    try:
+        relay(rows, outbox=outbox, queues=queues)
+    except Exception as error:  # noqa: BLE001
+        keys = {} if isinstance(error, PipelineError) else telemetry.error_keys(error)
+        keys |= {"error_code": error_code(error)}
+        telemetry.of(stage).logger.warning("rows are left to the sweep", **keys)

@@ -28,10 +28,34 @@ MESSAGES_PROCESSED = "MessagesProcessed"
 MESSAGES_FAILED = "MessagesFailed"
 #: Messages that went to the DLQ, a part of those that failed.
 MESSAGES_REJECTED = "MessagesRejected"
-#: Milliseconds for one message, whatever came of it.
+#: Milliseconds of work on one message, whatever came of it. Waiting in a queue does not count.
 STAGE_LATENCY = "StageLatency"
+#: Messages that came together: in one invocation, or to the worker in one receive.
+BATCH_SIZE = "BatchSize"
+#: The size of one message as it came, or of a request's body.
+PAYLOAD_BYTES = "PayloadBytes"
 #: Chunks written by the chunk stage.
 CHUNKS_CREATED = "ChunksCreated"
+#: Chunks whose vectors the worker computed, or had computed by a provider.
+CHUNKS_EMBEDDED = "ChunksEmbedded"
+#: Tokens that the worker's models computed, without padding.
+TOKENS = "Tokens"
+#: Tokens by what the device computed for them, padding included: 1 wastes nothing.
+PADDING_EFFICIENCY = "PaddingEfficiency"
+#: Inputs of the worker whose vectors were known from lately, and the others.
+CACHE_HITS = "CacheHits"
+CACHE_MISSES = "CacheMisses"
+
+#: Requests answered, whatever the answer: of the API, or of the worker's endpoint by the API.
+REQUESTS = "Requests"
+#: Requests answered with a status of 500 or above.
+REQUESTS_FAILED = "RequestsFailed"
+#: Milliseconds for one request.
+REQUEST_DURATION = "RequestDuration"
+#: The most requests that the worker's endpoint had in work at once. A function has one, always:
+#: of those AWS/Lambda ConcurrentExecutions tells.
+REQUESTS_ACTIVE = "RequestsActive"
+
 #: Rows of the outbox that the sweep had to send.
 OUTBOX_ROWS_RELAYED = "OutboxRowsRelayed"
 #: Jobs that had stopped moving and were started again.
@@ -81,20 +105,67 @@ OUTBOX_AGE = "OutboxAge"
 COUNT = "Count"
 SECONDS = "Seconds"
 MILLISECONDS = "Milliseconds"
+BYTES = "Bytes"
+NO_UNIT = "None"
 
-#: Metrics of what `stages.gauges` measures, by its names, with their units.
+#: Every metric that there is, with its unit.
+UNITS = {
+    MESSAGES_PROCESSED: COUNT,
+    MESSAGES_FAILED: COUNT,
+    MESSAGES_REJECTED: COUNT,
+    STAGE_LATENCY: MILLISECONDS,
+    BATCH_SIZE: COUNT,
+    PAYLOAD_BYTES: BYTES,
+    CHUNKS_CREATED: COUNT,
+    CHUNKS_EMBEDDED: COUNT,
+    TOKENS: COUNT,
+    PADDING_EFFICIENCY: NO_UNIT,
+    CACHE_HITS: COUNT,
+    CACHE_MISSES: COUNT,
+    REQUESTS: COUNT,
+    REQUESTS_FAILED: COUNT,
+    REQUEST_DURATION: MILLISECONDS,
+    REQUESTS_ACTIVE: COUNT,
+    OUTBOX_ROWS_RELAYED: COUNT,
+    JOBS_RESCUED: COUNT,
+    JOBS_GIVEN_UP: COUNT,
+    MAINTENANCE_PARTS_FAILED: COUNT,
+    CHUNKS_COMPACTED: COUNT,
+    JOBS_REMOVED: COUNT,
+    VERSIONS_REMOVED: COUNT,
+    ORPHANS_REMOVED: COUNT,
+    QUEUE_DEPTH: COUNT,
+    QUEUE_AGE: SECONDS,
+    DLQ_DEPTH: COUNT,
+    DLQ_ENTRIES_EXPIRING: COUNT,
+    DLQ_ENTRIES_PUT_BACK: COUNT,
+    DLQ_JOBS_FAILED: COUNT,
+    DLQ_MESSAGES_MOVED: COUNT,
+    DLQ_ARRIVALS: COUNT,
+    WORKERS_ACTIVE: COUNT,
+    WORKERS_STALLED: COUNT,
+    STAGE_PAUSED: COUNT,
+    JOBS_PROCESSED: COUNT,
+    JOBS_FAILED: COUNT,
+    OUTBOX_ROWS: COUNT,
+    OUTBOX_AGE: SECONDS,
+}
+#: What the dimension `stage` may say.
+STAGES = frozenset({"api", "chunk", "embed", "store", "maintenance"})
+
+#: Metrics of what `stages.gauges` measures, by its names.
 GAUGES = {
-    "queue_depth": (QUEUE_DEPTH, COUNT),
-    "queue_age_seconds": (QUEUE_AGE, SECONDS),
-    "dlq_depth": (DLQ_DEPTH, COUNT),
-    "dlq_arrivals": (DLQ_ARRIVALS, COUNT),
-    "workers_active": (WORKERS_ACTIVE, COUNT),
-    "workers_stalled": (WORKERS_STALLED, COUNT),
-    "stage_paused": (STAGE_PAUSED, COUNT),
-    "jobs_processed": (JOBS_PROCESSED, COUNT),
-    "jobs_failed": (JOBS_FAILED, COUNT),
-    "outbox_rows": (OUTBOX_ROWS, COUNT),
-    "outbox_age_seconds": (OUTBOX_AGE, SECONDS),
+    "queue_depth": QUEUE_DEPTH,
+    "queue_age_seconds": QUEUE_AGE,
+    "dlq_depth": DLQ_DEPTH,
+    "dlq_arrivals": DLQ_ARRIVALS,
+    "workers_active": WORKERS_ACTIVE,
+    "workers_stalled": WORKERS_STALLED,
+    "stage_paused": STAGE_PAUSED,
+    "jobs_processed": JOBS_PROCESSED,
+    "jobs_failed": JOBS_FAILED,
+    "outbox_rows": OUTBOX_ROWS,
+    "outbox_age_seconds": OUTBOX_AGE,
 }
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -108,14 +179,19 @@ class Telemetry:
     metrics: AmazonCloudWatchEMFProvider
     tracer: Tracer
 
+    def measure(self, name: str, *values: float) -> None:
+        """Add values to a metric of the running invocation; at most 99 until it is printed."""
+        for value in values:
+            self.metrics.add_metric(name, UNITS[name], value)
+
     def count(self, name: str, value: float = 1) -> None:
         """Add to a metric of the running invocation; nothing for zero."""
         if value:
-            self.metrics.add_metric(name, COUNT, value)
+            self.measure(name, value)
 
     def duration(self, name: str, seconds: float) -> None:
         """Add a duration to a metric of the running invocation."""
-        self.metrics.add_metric(name, MILLISECONDS, seconds * 1000)
+        self.measure(name, round(seconds * 1000, 3))
 
     def flush(self) -> None:
         """Print the metrics of the invocation, one line in the embedded metric format."""
@@ -172,8 +248,7 @@ def tell(gauges: Iterable[Gauge], *, own: str = "") -> int:
     for stage, of_stage in by_stage.items():
         telemetry = of(stage)
         for gauge in of_stage:
-            metric, unit = GAUGES[gauge.name]
-            telemetry.metrics.add_metric(metric, unit, gauge.value)
+            telemetry.measure(GAUGES[gauge.name], gauge.value)
         if stage != own:
             telemetry.flush()
     return sum(map(len, by_stage.values()))

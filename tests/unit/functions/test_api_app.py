@@ -66,5 +66,5 @@ def test_the_metrics_of_a_request_are_printed(
     call("api_job")
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
-    assert sum(line["RequestsServed"][0] for line in lines) >= 1
+    assert sum(line["Requests"][0] for line in lines) >= 1
     assert all(line["stage"] == "api" for line in lines)

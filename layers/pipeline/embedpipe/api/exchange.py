@@ -14,13 +14,6 @@ from embedpipe.api.trace import trace_id, traceparent_of
 
 STAGE = "api"
 
-#: Requests answered, whatever the answer.
-REQUESTS_SERVED = "RequestsServed"
-#: Requests answered with a status of 500 or above.
-REQUESTS_FAILED = "RequestsFailed"
-#: Milliseconds for one request.
-REQUEST_LATENCY = "RequestLatency"
-
 UNMATCHED = "unmatched"
 
 
@@ -86,6 +79,7 @@ class Exchange:
             extra["code"] = self.code
         tell = telemetry.of(STAGE)
         tell.logger.info("request served", extra=extra)
-        tell.count(REQUESTS_SERVED)
-        tell.count(REQUESTS_FAILED, int(status >= 500))
-        tell.duration(REQUEST_LATENCY, seconds)
+        tell.count(telemetry.REQUESTS)
+        tell.count(telemetry.REQUESTS_FAILED, int(status >= 500))
+        tell.duration(telemetry.REQUEST_DURATION, seconds)
+        tell.measure(telemetry.PAYLOAD_BYTES, len(self.event.get("body") or ""))

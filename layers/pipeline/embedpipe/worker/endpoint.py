@@ -58,7 +58,7 @@ class Endpoint:
             loader=loader,
             remotes=ports.remotes,
         )
-        self.app = make_app(serving, status, token=token, memory=memory)
+        self.app = make_app(serving, status, token=token, memory=memory, counters=context.counters)
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: Thread | None = None

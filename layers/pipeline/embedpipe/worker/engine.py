@@ -47,6 +47,7 @@ class Engine:
         self._passes = Passes(devices, context.ports.settings.default_model_id)
         self._cache = context.ports.cache
         self._buffer = context.buffer
+        self._clock = context.clock
         self._finished = finished
         self._desk = Desk()
         self._trials = Trials(context, self._spare, self._put_back)
@@ -190,11 +191,14 @@ class Engine:
     def _taken(self, timeout_s: float | None) -> InferenceBatch | None:
         batch = self._buffer.take(timeout_s, may_be_suspect=self._trials.has_room)
         if batch is not None:
+            now = self._clock()
             with self._lock:
                 self._tokens_taken += batch.tokens
                 for chunk in batch.chunks:
                     if chunk.message.is_open:
-                        self._in_work[id(chunk.message.held)] = chunk.message.held
+                        held = chunk.message.held
+                        self._in_work[id(held)] = held
+                        held.begun_at = now if held.begun_at is None else held.begun_at
         return batch
 
     def _untake(self, batch: InferenceBatch) -> None:

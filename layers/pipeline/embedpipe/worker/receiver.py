@@ -121,7 +121,7 @@ class Receiver:
         now = self._clock()
         at = now if now - started <= wait_s + _LATE_S else started
         taken = self._holdings.take(received, at, self._lane)
-        self._counters.add(received=len(taken))
+        self._measure(taken)
         try:
             self._admit(taken)
         except _StoppingError:
@@ -130,6 +130,13 @@ class Receiver:
         except Exception as error:  # noqa: BLE001
             self._hand_on(taken, Outcome.FAIL, error)
         return len(taken)
+
+    def _measure(self, taken: Sequence[Held]) -> None:
+        sizes = [len(held.received.body) for held in taken]
+        self._counters.add(received=len(sizes), payload_bytes=sum(sizes))
+        self._counters.observe("batch", len(sizes))
+        for size in sizes:
+            self._counters.observe("payload_bytes", size)
 
     def _may_receive(self) -> bool:
         return self._gate.wait(_GLANCE_S) and self._holdings.wait_for_room(_GLANCE_S, self._lane)

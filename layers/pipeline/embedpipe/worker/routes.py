@@ -29,6 +29,7 @@ from starlette.routing import Route
 
 from embedpipe.errors import PipelineError, TooLargeError, UnauthenticatedError
 from embedpipe.worker.admission import BYTES_PER_BODY_BYTE, Memory
+from embedpipe.worker.counters import Counters
 from embedpipe.worker.prometheus import prometheus
 from embedpipe.worker.replies import error_reply, invalid_reply
 from embedpipe.worker.serving import Serving
@@ -36,6 +37,7 @@ from embedpipe.worker.serving import Serving
 #: Whether the worker works, and what /health says.
 Status = tuple[bool, dict[str, object]]
 Answer = Callable[[bytes, float], Response]
+Handler = Callable[[Request], Awaitable[Response]]
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 #: Requests in work at once; each has a thread of its own, so that nobody waits unseen.
@@ -46,13 +48,20 @@ class Routes:
     """Handlers of the routes."""
 
     def __init__(
-        self, serving: Serving, status: Callable[[], Status], *, memory: Memory, token: str | None
+        self,
+        serving: Serving,
+        status: Callable[[], Status],
+        *,
+        memory: Memory,
+        token: str | None,
+        counters: Counters,
     ) -> None:
         self._status = status
+        self._counters = counters
         self._memory = memory
         self._token = token
         self._threads = anyio.CapacityLimiter(MAX_CONCURRENT)
-        self.embed = self._guarded(serving.embed)
+        self.embed = self._counted(self._guarded(serving.embed))
         self.models = self._guarded(serving.models)
         self.warm_up = self._guarded(serving.warm_up)
 
@@ -67,7 +76,16 @@ class Routes:
             prometheus(*self._status()), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
-    def _guarded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    def _counted(self, handle: Handler) -> Handler:
+        async def counted(request: Request) -> Response:
+            with self._counters.request() as status:
+                response = await handle(request)
+                status.append(response.status_code)
+                return response
+
+        return counted
+
+    def _guarded(self, answer: Answer) -> Handler:
         async def handle(request: Request) -> Response:
             arrived = time.monotonic()
             body = bytearray()
@@ -104,9 +122,16 @@ def make_app(
     *,
     token: str | None,
     memory: Memory | None = None,
+    counters: Counters | None = None,
 ) -> Starlette:
     """Make the application."""
-    routes = Routes(serving, status, memory=memory or Memory(), token=token)
+    routes = Routes(
+        serving,
+        status,
+        memory=memory or Memory(),
+        token=token,
+        counters=counters or Counters(),
+    )
     return Starlette(
         routes=[
             Route("/embed", routes.embed, methods=["POST"]),

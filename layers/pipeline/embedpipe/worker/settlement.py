@@ -33,6 +33,7 @@ class Settlement:
         self._policy = context.ports.policy
         self._holdings = context.holdings
         self._counters = context.counters
+        self._clock = context.clock
         self._logger = context.logger
 
     def send(self, ready: Sequence[Held]) -> None:
@@ -56,6 +57,7 @@ class Settlement:
         )
         for held in ready:
             if not any(lease.lane in failed for lease in held.leases):
+                self._observe(held)
                 self._forget(held)
         _raise_last(failed.values())
 
@@ -137,6 +139,7 @@ class Settlement:
             ref=held.ref,
             batch_no=held.message.batch_no if held.message else None,
         )
+        self._observe(held)
         self._forget(held)
         self._report(held, error, settled)
         if settled is Settled.REJECTED:
@@ -158,6 +161,11 @@ class Settlement:
             self._logger.error("message rejected", extra=keys)
         else:
             self._logger.warning("message failed and comes back", extra=keys)
+
+    def _observe(self, held: Held) -> None:
+        """Note how long the work took: from when the model got it, or else from its receipt."""
+        since = held.leases[0].taken_at if held.begun_at is None else held.begun_at
+        self._counters.observe("work_s", self._clock() - since)
 
     def _forget(self, held: Held) -> list[Lease]:
         held.outcome = Outcome.SETTLED

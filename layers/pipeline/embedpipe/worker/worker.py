@@ -17,6 +17,7 @@ from embedpipe.worker.endpoint import Endpoint
 from embedpipe.worker.engine import Engine
 from embedpipe.worker.heartbeat import Heartbeat
 from embedpipe.worker.held import Held, Outcome
+from embedpipe.worker.meter import Meter
 from embedpipe.worker.presence import Presence
 from embedpipe.worker.receiver import Receiver
 from embedpipe.worker.recheck import Recheck
@@ -48,7 +49,7 @@ class Worker:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._fatal: BaseException | None = None
         self._is_prepared = False
-        self._reported: dict[str, float] = {}
+        self.meter = Meter(context)
         self._threads = Threads(self._died, context.stop.is_set)
         self.streams = self._settings.streams or 1
         self.devices = Devices(
@@ -149,6 +150,7 @@ class Worker:
             "failing_calls": self.context.outages.on(),
             "held_messages": len(self.context.holdings),
             "held_tokens": self.context.holdings.weight,
+            "requests_active": self.context.counters.active_requests,
             "counters": self.context.counters.read(),
         }
 
@@ -200,15 +202,9 @@ class Worker:
             except Empty:
                 if time.monotonic() - reported_at >= _SUMMARY_S:
                     reported_at = time.monotonic()
-                    self._report("worker summary")
+                    self.meter.report("worker summary")
             else:
                 return
-
-    def _report(self, sentence: str, *, always: bool = False) -> None:
-        counts = self.context.counters.read()
-        if always or counts != self._reported:
-            self._reported = counts
-            self._logger.info(sentence, extra={name: round(n, 3) for name, n in counts.items()})
 
     def _shut_down(self, deadline: float) -> None:
         """Receive no more, finish what can be finished, hand back the rest, and end."""
@@ -235,7 +231,7 @@ class Worker:
         # What still runs, the load of a model or a request that nobody waits for, holds no message.
         now = time.monotonic()
         self._threads.join("", until=max(min(deadline, now + _LAST_S), now + 0.1))
-        self._report("worker stopped", always=True)
+        self.meter.report("worker stopped", always=True)
 
     def _release(self, several: Sequence[Held]) -> None:
         for held in several:
