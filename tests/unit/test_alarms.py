@@ -101,7 +101,8 @@ def test_a_stage_stagnates_below_a_tenth_a_second_while_a_hundred_wait(
     assert breach(alarm) == "< 0.1"
     assert alarm["EvaluationPeriods"] * metrics["depth"]["Period"] == 10 * MINUTE
     assert watched(alarm) == (
-        "IF(depth > 100 AND FILL(paused, 0) < 1, (messages + jobs) / PERIOD(depth), 1)"
+        "IF(depth > 100 AND FILL(paused, 0) < 1, IF(messages > jobs, messages, jobs)"
+        " / PERIOD(depth), 1)"
     )
     assert {name: metric["MetricName"] for name, metric in metrics.items()} == {
         "depth": "QueueDepth",
@@ -122,7 +123,8 @@ def test_a_requeue_is_throttled_where_age_grows_and_little_is_done(
     assert breach(alarm) == "< 0.5"
     assert alarm["EvaluationPeriods"] * metrics["age"]["Period"] == 15 * MINUTE
     assert watched(alarm) == (
-        "IF(DIFF(age) > 120 AND FILL(paused, 0) < 1, (messages + jobs) / PERIOD(age), 1)"
+        "IF(DIFF(age) > 120 AND FILL(paused, 0) < 1, IF(messages > jobs, messages, jobs)"
+        " / PERIOD(age), 1)"
     )
     assert (metrics["age"]["MetricName"], metrics["age"]["Stat"]) == ("QueueAge", "Average")
 

@@ -1,0 +1,1 @@
+"""Every alarm of template.yaml, provoked: `make alarms`."""
