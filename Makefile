@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SAM_VENV := .venv-sam
+CHECKOV_VENV := .venv-checkov
 LOCALSTACK_VENV := .venv-localstack
 MODEL := .embedpipe/models/all-MiniLM-L6-v2/embedpipe.yaml
 RIE := $(BIN)/aws-lambda-rie
@@ -105,9 +106,10 @@ fuzz: $(VENV)/.dev ## Read INPUTS=120000 bodies that no stage sent (SEED=1)
 fuzz-api: $(VENV)/.dev ## Ask every operation of the API REQUESTS=500 things (20,000 in all), and check the answers
 	REQUESTS=$(or $(REQUESTS),500) $(BIN)/python -m pytest -s --timeout=7200 tests/properties/test_api.py
 
-template: $(SAM_VENV)/.ready ## Check template.yaml with cfn-lint and the SAM CLI
+template: $(SAM_VENV)/.ready $(CHECKOV_VENV)/.ready ## Check template.yaml with cfn-lint, the SAM CLI and checkov
 	$(SAM_VENV)/bin/cfn-lint template.yaml
 	$(SAM) validate --lint
+	$(CHECKOV_VENV)/bin/checkov --file template.yaml --framework cloudformation --skip-download --quiet --compact
 
 build: $(SAM_VENV)/.ready ## Build the functions and their layer into .aws-sam/ (RUNTIME=python3.x)
 	@test -n "$(RUNTIME)" || { echo "no Python of a Lambda runtime found: 3.11, 3.12 or 3.13" >&2; exit 1; }
@@ -147,7 +149,7 @@ clean: ## Remove caches, builds and the local cloud's data; keep environments an
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean ## Remove what clean keeps, too
-	rm -rf $(VENV) $(SAM_VENV) $(LOCALSTACK_VENV) .embedpipe
+	rm -rf $(VENV) $(SAM_VENV) $(CHECKOV_VENV) $(LOCALSTACK_VENV) .embedpipe
 
 # ------------------------------------------------------------------------------- what they stand on
 
@@ -178,6 +180,12 @@ $(SAM_VENV)/.ready: requirements/sam.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(SAM_VENV)
 	scripts/install $(SAM_VENV) requirements/sam.txt
+	@touch $@
+
+$(CHECKOV_VENV)/.ready: requirements/checkov.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(CHECKOV_VENV)
+	scripts/install $(CHECKOV_VENV) requirements/checkov.txt
 	@touch $@
 
 $(LOCALSTACK_VENV)/.ready: requirements/localstack.txt

@@ -62,13 +62,29 @@ class Stack:
             if resource["Type"] in ("AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy"):
                 continue
             for policy in resource.get("Properties", {}).get("Policies", []):
-                document = policy.get("PolicyDocument", policy)
-                for statement in document.get("Statement", []):
+                for statement in statements_of(policy):
                     yield name, statement
 
 
 def load_stack() -> Stack:
     return Stack(intrinsics.load(PATH))
+
+
+def statements_of(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give the statements of an inline policy, those under a condition included."""
+    return [
+        when_met(statement)
+        for statement in policy.get("PolicyDocument", policy).get("Statement", [])
+    ]
+
+
+def when_met(value: Any) -> Any:
+    """Give what stands there when the condition, if there is one, is met."""
+    match value:
+        case {"Fn::If": [_, when_true, _]}:
+            return when_met(when_true)
+        case _:
+            return value
 
 
 def as_list(value: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from botocore import xform_name
 from botocore.session import get_session
 from embedpipe.adapters import aws
 
-from tests.template import Stack, as_list, load_stack
+from tests.template import Stack, as_list, load_stack, statements_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "layers/pipeline/embedpipe"
@@ -211,6 +211,9 @@ MAPPED = {"chunk": "ChunkQueue", "store": "StoreQueue"}
 #: What SAM's policy templates grant, as its translator writes them.
 POLLER = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
 
+#: With a key of one's own: who sends or keeps makes data keys, who receives or reads decrypts.
+KEY: Grants = {"kms:Decrypt": {"KmsKeyArn"}, "kms:GenerateDataKey": {"KmsKeyArn"}}
+
 #: Roles that AWS itself takes on; the code has none of their credentials.
 PLATFORM: dict[str, Grants] = {
     "EmbedExecutionRole": {
@@ -308,7 +311,7 @@ def merged(all_grants: Iterable[Grants]) -> Grants:
 
 
 def needed(entry_point: str) -> Grants:
-    grants = list(USES[entry_point].values())
+    grants = [KEY, *USES[entry_point].values()]
     if entry_point in MAPPED:
         grants.append({f"sqs:{action}": {MAPPED[entry_point]} for action in POLLER})
     return merged(grants)
@@ -327,7 +330,7 @@ def _grants(stack: Stack, policies: list[Any]) -> Iterator[Grants]:
                 yield {f"sqs:{action}": {queue} for action in POLLER}
             elif template == "AWSSecretsManagerGetSecretValuePolicy":
                 yield {SECRET: stack.targets(arguments["SecretArn"])}
-        for statement in policy.get("PolicyDocument", policy).get("Statement", []):
+        for statement in statements_of(policy):
             targets = {_target(resource) for resource in as_list(statement["Resource"])}
             yield dict.fromkeys(as_list(statement["Action"]), targets)
 
