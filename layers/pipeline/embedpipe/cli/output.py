@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -19,6 +20,8 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 FILE_WIDTH = 200
+# What moves the cursor, rings or names the window, where somebody's text is printed.
+_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 UNFOLDED = frozenset({"job", "status", "entry", "stage", "state", "worker"})
 
 
@@ -35,16 +38,28 @@ def progress_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def printable(text: str) -> str:
+    r"""Give a text that does nothing to a terminal but stand there.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2Jb"), printable("two\\nlines")
+    ('a\ufffd[2Jb', 'two\\nlines')
+    """
+    return text.translate(_CONTROLS)
+
+
 def emit_json(value: Any) -> None:
     """Print a result for programs."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    written = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    # JSON escapes the other controls itself.
+    typer.echo(re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", written))
 
 
 def fail(message: str, hint: str = "", *, code: int = EXIT_FAILED) -> NoReturn:
     """Say on standard error what is wrong and what to do, and end."""
-    typer.echo(
-        f"error: {message.removesuffix('.')}; {hint}" if hint else f"error: {message}", err=True
-    )
+    said = f"error: {message.removesuffix('.')}; {hint}" if hint else f"error: {message}"
+    typer.echo(printable(said), err=True)
     raise typer.Exit(code)
 
 
@@ -66,7 +81,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
             overflow="fold",
         )
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     return made
 
 
