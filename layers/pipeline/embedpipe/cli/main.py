@@ -15,6 +15,7 @@ from embedpipe.cli.doctor import doctor_command
 from embedpipe.cli.ingest import ingest_command
 from embedpipe.cli.jobs import jobs_command
 from embedpipe.cli.operations import verbs
+from embedpipe.cli.plan.command import plan_command
 from embedpipe.cli.search import search_command
 from embedpipe.cli.up import up_command
 from embedpipe.errors import PipelineError
@@ -32,6 +33,7 @@ app.command("ingest")(ingest_command)
 app.command("search")(search_command)
 app.command("jobs")(jobs_command)
 app.command("doctor")(doctor_command)
+app.command("plan")(plan_command)
 verbs.mount(app)
 
 #: Groups of verbs; each module has a typer application named `app`.

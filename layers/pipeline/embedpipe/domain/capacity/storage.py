@@ -1,0 +1,111 @@
+"""The database: how large it gets, how many capacity units it takes, how long a search takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embedpipe.domain.capacity.book import Book
+from embedpipe.domain.capacity.choices import Choices, Index
+from embedpipe.domain.capacity.workload import HOURS_A_MONTH, Document, Workload
+
+_GB = 1e9
+_GIB = 2**30
+#: Aurora Serverless v2 moves in steps of half a unit.
+_STEP = 0.5
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What the database needs.
+
+    Attributes
+    ----------
+    gb
+        On disk at the time of the plan, indexes included.
+    hot_gb
+        That searches touch: the vectors, or their index.
+    mean_vcpu, peak_vcpu
+        Processors at work.
+    mean_acu, peak_acu
+        Aurora capacity units.
+    search_ms
+        Of the database, for one search of a collection.
+    io_requests
+        Of a month, as Aurora bills them.
+    """
+
+    chunks: float
+    gb: float
+    hot_gb: float
+    mean_vcpu: float
+    peak_vcpu: float
+    mean_acu: float
+    peak_acu: float
+    search_ms: float
+    io_requests: float
+
+
+def storage(workload: Workload, doc: Document, choices: Choices, figures: Book) -> Storage:
+    """Size the database."""
+    chunks = workload.stored_documents * doc.chunks
+    vector_bytes = workload.dimensions * choices.value_bytes
+    index_bytes = vector_bytes * figures["hnsw_index_share"] * (choices.index is Index.HNSW)
+    document_bytes = _document_bytes(workload, doc, figures) + doc.chunks * (
+        vector_bytes + index_bytes
+    )
+    hot_bytes = chunks * (index_bytes or vector_bytes)
+    search_ms = _search_ms(workload, choices, chunks / workload.collections, figures)
+    write_ms = _write_ms(doc, choices, figures)
+    a_month_s = HOURS_A_MONTH * 3600
+    queries = workload.queries_per_s
+    mean = (workload.documents * write_ms / a_month_s + queries * search_ms) / 1000
+    peak = (workload.peak_per_s * write_ms + workload.peak * queries * search_ms) / 1000
+    hot_acu = hot_bytes / _GIB / figures["cache_share"] / figures["acu_gib"] * (queries > 0)
+    return Storage(
+        chunks=chunks,
+        gb=workload.stored_documents * document_bytes / _GB,
+        hot_gb=hot_bytes / _GB,
+        mean_vcpu=mean,
+        peak_vcpu=peak,
+        mean_acu=max(figures["acu_least"], hot_acu, _acu(mean, figures)),
+        peak_acu=_rounded(max(figures["acu_least"], hot_acu, _acu(peak, figures))),
+        search_ms=search_ms,
+        io_requests=workload.documents
+        * document_bytes
+        * figures["wal_factor"]
+        / figures["io_bytes"],
+    )
+
+
+def _document_bytes(workload: Workload, doc: Document, figures: Book) -> float:
+    """Give the bytes of the rows of a document and of its texts, without its vectors.
+
+    The text is there twice: as it was posted, unless that was so long that S3 keeps it, and cut.
+    """
+    inline = doc.text_bytes if doc.text_bytes <= workload.inline_bytes else 0.0
+    cut = doc.model_tokens * figures["bytes_per_token"]
+    rows = figures["row_bytes_per_document"] + figures["row_bytes_per_chunk"] * doc.chunks
+    return rows + (inline + cut) * figures["text_stored_share"]
+
+
+def _search_ms(workload: Workload, choices: Choices, chunks: float, figures: Book) -> float:
+    kind = "halfvec" if choices.value_bytes == 2 else "vector"
+    if choices.index is Index.HNSW:
+        return figures["search_ms"] + figures[f"hnsw_{kind}_ms"]
+    each_us = figures[f"exact_{kind}_us"] * workload.dimensions / figures["exact_dimensions"]
+    return figures["search_ms"] + chunks * each_us / 1000
+
+
+def _write_ms(doc: Document, choices: Choices, figures: Book) -> float:
+    each = figures["database_ms_per_chunk"]
+    if choices.index is Index.HNSW:
+        each += figures["hnsw_write_ms"]
+    return figures["database_ms_per_document"] + each * doc.chunks
+
+
+def _acu(vcpu: float, figures: Book) -> float:
+    return vcpu / figures["acu_vcpu"] / figures["database_busy_share"]
+
+
+def _rounded(units: float) -> float:
+    return -(-units // _STEP) * _STEP
