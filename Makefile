@@ -23,7 +23,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e localstack e2e-localstack bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
+.PHONY: help setup demo test check lint format types unit contract integration e2e events localstack e2e-localstack bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -62,6 +62,9 @@ integration: $(VENV)/.dev $(MODEL) ## Tests with PostgreSQL and emulated AWS ser
 
 e2e: $(VENV)/.dev $(MODEL) ## Tests of the whole pipeline from outside
 	$(BIN)/python -m pytest tests/e2e
+
+events: $(VENV)/.dev $(RIE) $(MODEL) ## Invoke every file of events/ under AWS's Lambda runtime, without Docker
+	$(BIN)/python -m tests.lambdas
 
 # Contracts run over LocalStack alone here: the other backends have had theirs in `make test`.
 e2e-localstack: $(VENV)/.dev $(LOCALSTACK_VENV)/.ready $(MODEL) ## The same, and the queues' contracts, with LocalStack as the queue

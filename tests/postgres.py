@@ -60,17 +60,7 @@ class PostgresServer:
         """Give the name of a migrated database that tests share, emptied: faster than a new one."""
         if self._shared is None:
             self._shared = self.create_database()
-        with psycopg.connect(self.conninfo(self._shared)) as connection:
-            connection.execute("DELETE FROM tenants")
-            connection.execute("DELETE FROM audit_log")
-            connection.execute("DELETE FROM circuit_breakers")
-            for table in ("dlq_entries", "requeue_buckets", "redrives"):
-                connection.execute(f"DELETE FROM {table}".encode())
-            connection.execute("DELETE FROM worker_heartbeats")
-            connection.execute("DELETE FROM maintenance_cursors")
-            connection.execute(
-                "UPDATE stage_controls SET state = 'running', changed_by = '', note = ''"
-            )
+        empty(self.conninfo(self._shared))
         return self._shared
 
     def drop_database(self, name: str) -> None:
@@ -99,6 +89,21 @@ class PostgresServer:
         """Stop the server and remove its files."""
         self._server.cleanup()
         shutil.rmtree(self._data, ignore_errors=True)
+
+
+def empty(conninfo: str) -> None:
+    """Remove all rows from a migrated database, and let every stage work."""
+    with psycopg.connect(conninfo) as connection:
+        connection.execute("DELETE FROM tenants")
+        connection.execute("DELETE FROM audit_log")
+        connection.execute("DELETE FROM circuit_breakers")
+        for table in ("dlq_entries", "requeue_buckets", "redrives"):
+            connection.execute(f"DELETE FROM {table}".encode())
+        connection.execute("DELETE FROM worker_heartbeats")
+        connection.execute("DELETE FROM maintenance_cursors")
+        connection.execute(
+            "UPDATE stage_controls SET state = 'running', changed_by = '', note = ''"
+        )
 
 
 def age_ends(conninfo: str, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,24 @@ def lambda_handler(event, context):
 """
 
 
+@contextmanager
+def a_runtime(folder: Path, text: str, timeout_s: float) -> Iterator[Runtime]:
+    (folder / "app.py").write_text(text)
+    guard = Guard()
+    function = Deployed("toy", folder, timeout_s=timeout_s)
+    made = Runtime(the_emulator(), function, guard=guard, log=folder / "toy.log")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        guard.close()
+
+
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    folder = tmp_path_factory.mktemp("function")
-    (folder / "app.py").write_text(HANDLER)
-    guard = Guard()
-    function = Deployed("toy", folder, timeout_s=2)
-    made = Runtime(the_emulator(), function, guard=guard, log=folder / "toy.log")
-    made.start()
-    yield made
-    made.stop()
-    guard.close()
+    with a_runtime(tmp_path_factory.mktemp("function"), HANDLER, 60) as made:
+        yield made
 
 
 def failure(runtime: Runtime, what: str) -> str:
@@ -58,7 +66,7 @@ def test_an_answer_is_given_and_the_environment_kept(runtime: Runtime) -> None:
 
     assert (first["say"], second["say"]) == ("ä", "ö")
     assert second["calls"] == first["calls"] + 1
-    assert 0 < first["left_ms"] <= 2000
+    assert 0 < first["left_ms"] <= 60_000
 
 
 def test_the_cost_of_a_cold_start_is_reported(runtime: Runtime) -> None:
@@ -66,7 +74,7 @@ def test_the_cost_of_a_cold_start_is_reported(runtime: Runtime) -> None:
 
     cold_ms = runtime.cold_start_ms()
     assert cold_ms is not None
-    assert cold_ms > 0
+    assert cold_ms > 1
 
 
 def test_a_handler_that_raises_has_not_answered(runtime: Runtime) -> None:
@@ -78,9 +86,9 @@ def test_a_handler_that_ends_its_process_has_not_answered(runtime: Runtime) -> N
     assert runtime.invoke({})["calls"] == 1
 
 
-def test_a_handler_that_takes_too_long_has_not_answered(runtime: Runtime) -> None:
-    assert failure(runtime, "sleep") == "Sandbox.Timedout"
-    assert runtime.invoke({})["calls"] == 1
+def test_a_handler_that_takes_too_long_has_not_answered(tmp_path: Path) -> None:
+    with a_runtime(tmp_path, HANDLER, 2) as runtime:
+        assert failure(runtime, "sleep") == "Sandbox.Timedout"
 
 
 def test_an_answer_that_is_too_large_is_none(runtime: Runtime) -> None:
@@ -108,15 +116,5 @@ def test_what_a_handler_may_answer_is_no_error(text: str) -> None:
 
 
 def test_a_handler_that_cannot_be_imported_has_not_answered(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text("import nothing_of_this_name")
-    guard = Guard()
-    broken = Runtime(
-        the_emulator(), Deployed("broken", tmp_path), guard=guard, log=tmp_path / "log"
-    )
-    try:
-        broken.start()
-
-        assert failure(broken, "") == "Runtime.ImportModuleError"
-    finally:
-        broken.stop()
-        guard.close()
+    with a_runtime(tmp_path, "import nothing_of_this_name", 60) as runtime:
+        assert failure(runtime, "") == "Runtime.ImportModuleError"
