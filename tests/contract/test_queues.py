@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -318,6 +319,17 @@ class TestCopyToDlq:
         }
         queue.retry(received, 0)
         assert len(queue.receive(wait_s=0)) == 1
+
+    def test_the_trace_of_aws_goes_along(self, queues: Queues) -> None:
+        """Emulators lose it in a batch: what is sent is held by the test of the adapter."""
+        queue, dlq = queues.make()
+        [received] = sent_and_received(queue, a_message())
+        header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+
+        queue.copy_to_dlq(replace(received, trace_header=header), PermanentError())
+
+        [copy] = dlq.receive(wait_s=0)
+        assert (received.trace_header, copy.trace_header) == (None, header)
 
     def test_other_errors_are_classified(self, queues: Queues) -> None:
         queue, dlq = queues.make()

@@ -15,6 +15,7 @@ from embedpipe.domain.audit import Act, Actor
 from embedpipe.domain.controls import ControlAction
 from embedpipe.domain.jobs import JobStatus, NewJob
 from embedpipe.domain.retry import RetryPolicy
+from embedpipe.domain.trace import begin
 from embedpipe.errors import (
     BlobsUnavailableError,
     PermanentError,
@@ -478,10 +479,42 @@ class TestTelemetry:
         [line] = log
         assert line["message"] == "message failed and comes back"
         assert line["error_code"] == "FLAKY"
-        assert (line["job_id"], line["tenant_id"]) == (job_id(1), "tenant-a")
-        assert line["operation_id"] == "op-1"
+        assert (line["job_id"], line["tenant"]) == (job_id(1), "tenant-a")
+        assert line["request_id"] == "op-1"
         assert line["message_id"] == bench.queue.peek()[0].message_id
         assert line["stage"] == "test"
+
+    def test_done_is_one_line_with_a_span_below_that_of_the_sender(
+        self, bench: Bench, log: list[dict[str, Any]]
+    ) -> None:
+        sent = begin(None)
+        handed_on: list[str | None] = []
+        bench.consume._handle = lambda message: handed_on.append(message.traceparent)
+
+        bench.run(a_message(1, traceparent=sent.traceparent).encode())
+
+        [line] = log
+        assert (line["message"], line["level"]) == ("message done", "INFO")
+        assert (line["trace_id"], line["parent_span_id"]) == (sent.trace_id, sent.span_id)
+        assert handed_on == [f"00-{sent.trace_id}-{line['span_id']}-01"]
+        assert (line["job_id"], line["tenant"], line["request_id"]) == (
+            job_id(1),
+            "tenant-a",
+            "op-1",
+        )
+        assert line["stage"] == "test"
+        assert line["ms"] >= 0
+
+    @pytest.mark.parametrize("bad", [None, SECRET, "00-" + "a" * 50])
+    def test_a_message_without_a_valid_trace_is_worked_on_without(
+        self, bench: Bench, log: list[dict[str, Any]], bad: str | None
+    ) -> None:
+        bench.run(a_message(1, traceparent=bad).encode())
+
+        [line] = log
+        assert line["message"] == "message done"
+        assert "trace_id" not in line
+        assert SECRET not in json.dumps(log)
 
     def test_no_text_gets_into_the_log(self, bench: Bench, log: list[dict[str, Any]]) -> None:
         bench.faults = {1: ValueError(SECRET), 2: PanicException(SECRET)}

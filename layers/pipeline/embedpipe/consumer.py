@@ -15,10 +15,9 @@ from embedpipe.adapters import claim_check, sqs_wire
 from embedpipe.consumer_services import Services
 from embedpipe.consumer_services import relay_or_leave as relay_or_leave
 from embedpipe.consumer_services import time_left as time_left
-from embedpipe.domain.jobs import JobRef
 from embedpipe.domain.retry import RetryPolicy
 from embedpipe.errors import PipelineError, StoreUnavailableError, TransientError, error_code
-from embedpipe.messages import Message, decode
+from embedpipe.messages import Message, decode, hop, keys_of
 from embedpipe.messages import named_job as named_job
 from embedpipe.ports import (
     Blobs,
@@ -155,7 +154,7 @@ class Consumer(Generic[M]):
             self._begun += 1
             self._telemetry.measure(telemetry.PAYLOAD_BYTES, len(received.body))
             try:
-                self._work(received)
+                self._work(received, started)
             finally:
                 self._telemetry.duration(telemetry.STAGE_LATENCY, time.perf_counter() - started)
 
@@ -170,25 +169,30 @@ class Consumer(Generic[M]):
             )
         raise NotDoneError
 
-    def _work(self, received: Received) -> None:
+    def _work(self, received: Received, started: float) -> None:
         message: M | None = None
+        keys: dict[str, str] = {}
         try:
             message = decode(self._model, claim_check.resolve(received.body, self._blobs))
-            with self._logger.append_context_keys(**_keys(message)):
+            message, keys = hop(message)
+            with self._logger.append_context_keys(**keys):
                 if received.is_suspect and self._ledger is not None:
                     with self._on_trial(message, self._ledger):
                         self._handle(message)
                 else:
                     self._handle(message)
         except Exception as error:  # noqa: BLE001
-            self._failed(received, message, error)
+            self._failed(received, message, keys, error)
         except BaseException as panic:
             if type(panic).__name__ != "PanicException":
                 raise
-            self._failed(received, message, _PanicError().with_traceback(panic.__traceback__))
+            ours = _PanicError().with_traceback(panic.__traceback__)
+            self._failed(received, message, keys, ours)
         else:
             self._done.append(received)
             self._telemetry.count(telemetry.MESSAGES_PROCESSED)
+            ms = round((time.perf_counter() - started) * 1000, 1)
+            self._logger.info("message done", extra={**keys, "ms": ms})
 
     def _on_trial(self, message: M, ledger: CrashLedger) -> AbstractContextManager[None]:
         key = CrashKey(message.ref, self._stage, getattr(message, "batch_no", None))
@@ -202,12 +206,14 @@ class Consumer(Generic[M]):
         except PipelineError as error:
             self._logger.warning("done messages stay for now", error_code=error_code(error))
 
-    def _failed(self, received: Received, message: M | None, error: Exception) -> None:
+    def _failed(
+        self, received: Received, message: M | None, known: dict[str, str], error: Exception
+    ) -> None:
         self._telemetry.count(telemetry.MESSAGES_FAILED)
         self._is_database_away = isinstance(error, StoreUnavailableError) and not self._answers()
         self._is_anything_away = isinstance(error, TransientError) and not error.spends_attempt
         ref = message.ref if message else named_job(received.body)
-        keys = {**(_keys(message) if message else _ref_keys(ref)), "error_code": error_code(error)}
+        keys: dict[str, Any] = {**(known or keys_of(ref)), "error_code": error_code(error)}
         if not isinstance(error, PipelineError):
             keys |= telemetry.error_keys(error)
         try:
@@ -237,11 +243,3 @@ class Consumer(Generic[M]):
         except StoreUnavailableError:
             return False
         return True
-
-
-def _keys(message: Message) -> dict[str, Any]:
-    return {"operation_id": message.operation_id, **_ref_keys(message.ref)}
-
-
-def _ref_keys(ref: JobRef | None) -> dict[str, Any]:
-    return {} if ref is None else {"job_id": ref.job_id, "tenant_id": ref.tenant_id}

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from embedpipe.domain import trace
 from embedpipe.domain.jobs import BatchRef, JobRef
 from embedpipe.domain.tokens import TokenBlock as TokenBlock
 from embedpipe.errors import MalformedMessageError
@@ -126,6 +127,26 @@ SCHEMAS: dict[str, type[Message]] = {
 }
 
 M = TypeVar("M", bound=Message)
+
+
+def hop(message: M) -> tuple[M, dict[str, str]]:
+    """Begin a stage's work on a message.
+
+    Returns
+    -------
+    The message with a span of the stage's own, so that what is made of it names that one as its
+    parent, and the keys of every log line about it. `request_id` is the request that asked for it.
+    """
+    span = trace.child_of(message.traceparent)
+    keys = {"request_id": message.operation_id, **keys_of(message.ref)}
+    if span is None:
+        return message.model_copy(update={"traceparent": None}), keys
+    return message.model_copy(update={"traceparent": span.traceparent}), keys | span.keys()
+
+
+def keys_of(ref: JobRef | None) -> dict[str, str]:
+    """Give the keys of a log line about a job."""
+    return {} if ref is None else {"job_id": ref.job_id, "tenant": ref.tenant_id}
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:

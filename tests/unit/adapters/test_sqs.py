@@ -262,3 +262,74 @@ class TestSettling:
 
         assert before == []
         assert made == [1]
+
+
+TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+
+
+def test_the_trace_of_aws_is_a_system_attribute_which_counts_as_no_size() -> None:
+    fake = FakeSqs()
+
+    a_queue(fake).send([Outgoing("a", "{}", "t", trace_header=TRACE), Outgoing("b", "[]", "t")])
+
+    [(operation, body)] = fake.calls
+    traced, untraced = body["Entries"]
+    assert operation == "SendMessageBatch"
+    assert traced["MessageSystemAttributes"] == {
+        "AWSTraceHeader": {"DataType": "String", "StringValue": TRACE}
+    }
+    assert "MessageAttributes" not in traced
+    assert "MessageSystemAttributes" not in untraced
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (TRACE, TRACE),
+        (TRACE + ";Lineage=2:15b36b22:0", TRACE + ";Lineage=2:15b36b22:0"),
+        ("Root=1-5759e988-bd862e3fe1be46a994272793", "Root=1-5759e988-bd862e3fe1be46a994272793"),
+        ("", None),
+        ("Root=1-x", None),
+        (TRACE + "\n", None),
+        (TRACE + ";a=" + "b" * 1000, None),
+    ],
+)
+def test_a_trace_is_handed_on_when_it_is_one(said: str, read: str | None) -> None:
+    answer = {
+        "Messages": [
+            {
+                "MessageId": "m",
+                "ReceiptHandle": "r",
+                "Body": "{}",
+                "Attributes": {"AWSTraceHeader": said},
+            }
+        ]
+    }
+    fake = FakeSqs((200, answer))
+
+    [received] = a_queue(fake).receive(wait_s=0)
+
+    assert received.trace_header == read
+    assert "AWSTraceHeader" in fake.calls[0][1]["MessageSystemAttributeNames"]
+
+
+def test_in_a_function_the_client_sends_the_trace_of_the_invocation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a function sends needs no trace of ours: SQS takes that of the request for all."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "chunk")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", TRACE)
+    headers: list[str] = []
+    fake = FakeSqs()
+    fake.client.meta.events.register_first(
+        "before-send.sqs",
+        lambda request, **_: headers.append(request.headers["X-Amzn-Trace-Id"].decode()),
+        unique_id="headers",
+    )
+
+    try:
+        a_queue(fake).send([Outgoing("a", "{}", "t")])
+    finally:
+        fake.client.meta.events.unregister("before-send.sqs", unique_id="headers")
+
+    assert headers == [TRACE]

@@ -11,6 +11,7 @@ from embedpipe.domain.jobs import JobStatus
 from embedpipe.messages import ChunkRequested, decode
 
 from tests.unit.api.client import Client
+from tests.unit.api.conftest import Lines
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -228,14 +229,35 @@ def test_every_status_can_be_asked_for() -> None:
     assert set(get_args(StatusName)) == {status.value for status in JobStatus}
 
 
+def test_the_log_of_a_submission_names_the_job_and_the_message_names_the_request(
+    lines: Lines,
+) -> None:
+    client = Client()
+
+    answer = client.send("POST", "/embeddings/jobs", {"content": "x"}, traceparent=TRACEPARENT)
+    client.send("GET", f"/embeddings/jobs/{answer.json['job_id']}")
+
+    submitted, read = lines()
+    assert submitted["job_id"] == read["job_id"] == answer.json["job_id"]
+    assert decode(ChunkRequested, client.queue.bodies()[0]).operation_id == "request-1"
+    assert submitted["request_id"] == "request-1"
+    assert submitted["tenant"] == "default"
+    assert (submitted["stage"], submitted["parent_span_id"]) == ("api", "b7ad6b7169203331")
+    assert answer.headers["traceparent"] == (
+        f"00-{submitted['trace_id']}-{submitted['span_id']}-01"
+    )
+
+
 def test_the_trace_context_of_the_caller_goes_on() -> None:
     client = Client()
 
     answer = client.send("POST", "/embeddings/jobs", {"content": "x"}, traceparent=TRACEPARENT)
 
-    assert answer.headers["traceparent"] == TRACEPARENT
+    answered = answer.headers["traceparent"]
     assert answer.headers["X-Trace-Id"] == "0af7651916cd43dd8448eb211c80319c"
-    assert decode(ChunkRequested, client.queue.bodies()[0]).traceparent == TRACEPARENT
+    assert answered.startswith("00-0af7651916cd43dd8448eb211c80319c-")
+    assert answered != TRACEPARENT
+    assert decode(ChunkRequested, client.queue.bodies()[0]).traceparent == answered
 
 
 @pytest.mark.parametrize(

@@ -121,14 +121,16 @@ class SqsQueue:
         """Copy a message, byte for byte, to the DLQ with the reason as attributes."""
         if self._dlq_url is None:
             raise RuntimeError(f"queue {self._stage} has no DLQ")
-        group = {} if received.group_id is None else {"MessageGroupId": received.group_id}
+        also = sqs_wire.traced(received.trace_header)
+        if received.group_id is not None:
+            also["MessageGroupId"] = received.group_id
         attributes = sqs_rules.reason(received, error, self._stage, self._name, about)
         with _translated():
             self._get().send_message(
                 QueueUrl=self._dlq_url,
                 MessageBody=received.body,
                 MessageAttributes=sqs_wire.typed(attributes),
-                **cast("Any", group),
+                **cast("Any", also),
             )
 
     # Outbox

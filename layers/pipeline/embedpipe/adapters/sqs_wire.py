@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,11 @@ SYSTEM_ATTRIBUTES: list[MessageSystemAttributeNameType] = [
     "ApproximateReceiveCount",
     "ApproximateFirstReceiveTimestamp",
     "MessageGroupId",
+    "AWSTraceHeader",
 ]
+
+#: Source: AWS X-Ray Developer Guide, "Tracing header".
+_TRACE_HEADER = re.compile(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}(;[A-Za-z]{1,32}=[\w:.|-]{0,128}){0,8}")
 
 #: What of a queue's attributes counts its messages.
 COUNTS: tuple[QueueAttributeNameType, ...] = (
@@ -41,6 +46,7 @@ def received(message: Mapping[str, Any]) -> Received:
             if "StringValue" in attribute
         },
         first_received_at=moment(system.get("ApproximateFirstReceiveTimestamp")),
+        trace_header=_trace_header(system),
     )
 
 
@@ -59,6 +65,7 @@ def of_record(record: Mapping[str, Any]) -> Received:
             if attribute.get("stringValue") is not None
         },
         first_received_at=moment(system.get("ApproximateFirstReceiveTimestamp")),
+        trace_header=_trace_header(system),
     )
 
 
@@ -116,4 +123,17 @@ def entry(message: Outgoing) -> dict[str, Any]:
         fields["DelaySeconds"] = message.delay_s
     if message.attributes:
         fields["MessageAttributes"] = typed(message.attributes)
-    return fields
+    return fields | traced(message.trace_header)
+
+
+def traced(trace_header: str | None) -> dict[str, Any]:
+    """Write the trace that a message belongs to. It counts neither as size nor as attribute."""
+    if trace_header is None:
+        return {}
+    return {"MessageSystemAttributes": typed({"AWSTraceHeader": trace_header})}
+
+
+def _trace_header(system: Mapping[str, str]) -> str | None:
+    """Give what a message says of its trace; what is no header is not handed on."""
+    found = system.get("AWSTraceHeader", "")
+    return found if _TRACE_HEADER.fullmatch(found) else None

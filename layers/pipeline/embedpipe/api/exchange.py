@@ -10,7 +10,7 @@ from typing import Any
 from embedpipe import telemetry
 from embedpipe.api.operations import Operation
 from embedpipe.api.reading import headers_of_event
-from embedpipe.api.trace import trace_id, traceparent_of
+from embedpipe.domain.trace import Span, begin
 
 STAGE = "api"
 
@@ -23,25 +23,33 @@ class Exchange:
 
     event: Mapping[str, Any]
     headers: Mapping[str, list[str]]
-    traceparent: str
+    span: Span
     started: float = field(default_factory=time.perf_counter)
     operation: Operation | None = None
     tenant_id: str = ""
     code: str | None = None
+    job_id: str | None = None
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Exchange:
         """Begin with a gateway's event."""
         headers = headers_of_event(event)
         given = headers.get("traceparent", [])
-        return cls(event, headers, traceparent_of(given[0] if len(given) == 1 else None))
+        return cls(event, headers, begin(given[0] if len(given) == 1 else None))
+
+    @property
+    def request_id(self) -> str | None:
+        """What the gateway calls the request."""
+        found = (self.event.get("requestContext") or {}).get("requestId")
+        return found if isinstance(found, str) else None
 
     def keys(self) -> dict[str, Any]:
         """Give the keys of a log line."""
-        context = self.event.get("requestContext") or {}
+        job = {"job_id": self.job_id} if self.job_id else {}
         return {
-            "request_id": context.get("requestId"),
-            "trace_id": trace_id(self.traceparent),
+            "request_id": self.request_id,
+            **self.span.keys(),
+            **job,
             "tenant": self.tenant_id or None,
             "method": self.event.get("httpMethod"),
             "route": self.operation.path if self.operation else UNMATCHED,
@@ -58,8 +66,8 @@ class Exchange:
         return {
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
-            "X-Trace-Id": trace_id(self.traceparent),
-            "traceparent": self.traceparent,
+            "X-Trace-Id": self.span.trace_id,
+            "traceparent": self.span.traceparent,
         }
 
     def warn(self, sentence: str) -> None:

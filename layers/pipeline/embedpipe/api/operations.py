@@ -26,7 +26,8 @@ MAX_BODY_BYTES = 6 * KIB * KIB
 class Call:
     """One request, its caller known.
 
-    `base_path` is the API's as the caller sees it, the gateway's stage included.
+    `base_path` is the API's as the caller sees it, the gateway's stage included. `request_id` is
+    the gateway's.
     """
 
     services: Services
@@ -34,6 +35,7 @@ class Call:
     headers: Headers
     traceparent: str
     base_path: str = BASE_PATH
+    request_id: str | None = None
 
     @property
     def tenant_id(self) -> str:

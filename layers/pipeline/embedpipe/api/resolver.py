@@ -75,8 +75,19 @@ class ApiResolver(APIGatewayRestResolver):
         if operation.is_for_admins:
             authorize(principal)
         base_path = exchange.prefix() + BASE_PATH
-        call = Call(services, principal, exchange.headers, exchange.traceparent, base_path)
-        return operation.handler(call, **self._arguments(operation, path))
+        call = Call(
+            services,
+            principal,
+            exchange.headers,
+            exchange.span.traceparent,
+            base_path,
+            exchange.request_id,
+        )
+        arguments = self._arguments(operation, path)
+        exchange.job_id = arguments.get("job_id")
+        reply = operation.handler(call, **arguments)
+        exchange.job_id = exchange.job_id or getattr(reply.body, "job_id", None)
+        return reply
 
     def _arguments(self, operation: Operation, path: Mapping[str, str]) -> dict[str, Any]:
         event, headers = self._exchange.event, self._exchange.headers

@@ -60,7 +60,12 @@ def admitted(call: Call, submission: Submission) -> Reply:
     if call.services.controls is not None:
         call.services.controls.check_admission()
     result = submit(
-        replace(submission, idempotency_key=_idempotency_key(call), traceparent=call.traceparent),
+        replace(
+            submission,
+            idempotency_key=_idempotency_key(call),
+            traceparent=call.traceparent,
+            request_id=call.request_id,
+        ),
         tenant_id=call.tenant_id,
         database=call.services.database,
         blobs=call.services.blobs,

@@ -21,6 +21,8 @@ class Received:
         MessageGroupId, the tenant.
     first_received_at
         When it was received for the first time, where the queue says so.
+    trace_header
+        What AWS X-Ray calls the trace that it belongs to, where its sender was traced.
     """
 
     message_id: str
@@ -30,6 +32,7 @@ class Received:
     group_id: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     first_received_at: datetime | None = None
+    trace_header: str | None = None
 
     @property
     def is_suspect(self) -> bool:
@@ -39,13 +42,18 @@ class Received:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """One message to send; `key` names it inside one call, to tell which ones failed."""
+    """One message to send; `key` names it inside one call, to tell which ones failed.
+
+    `trace_header` is what AWS X-Ray calls its trace. Functions leave it out: there the client of
+    SQS sends that of the invocation.
+    """
 
     key: str
     body: str
     group_id: str
     delay_s: int = 0
     attributes: Mapping[str, str] = field(default_factory=dict)
+    trace_header: str | None = None
 
 
 class Inbox(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,8 @@ DEFAULT_TOKENS = 256
 DEFAULT_CHARS = 1000
 MAX_CHARS = 32_768
 DEFAULT_OVERLAP = 32
+#: What a message takes for the id of an operation.
+_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Submission:
     priority: int = 50
     idempotency_key: str | None = None
     traceparent: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def submit(
             document_id=admission.document_id,
             version=admission.version,
         )
-        rows[:] = [chunk_requested(ref, job.traceparent)]
+        rows[:] = [chunk_requested(ref, job.traceparent, submission.request_id)]
         return rows[0]
 
     admission = database.jobs.admit(job, outbox_row)
@@ -165,9 +169,13 @@ def resolve_chunking(wanted: WantedChunking, model: ModelInfo) -> Chunking:
     return Chunking(size=size, overlap=overlap, unit=unit)
 
 
-def chunk_requested(ref: JobRef, traceparent: str | None) -> OutboxRow:
-    """Give the first message of a job's epoch."""
+def chunk_requested(
+    ref: JobRef, traceparent: str | None, request_id: str | None = None
+) -> OutboxRow:
+    """Give the first message of a job's epoch; its operation is the request that asked for it."""
+    operation = {"operation_id": request_id} if request_id and _ID.fullmatch(request_id) else {}
     message = ChunkRequested(
+        **operation,
         tenant_id=ref.tenant_id,
         job_id=ref.job_id,
         epoch=ref.epoch,
@@ -192,7 +200,7 @@ def _model(tenant_id: str, collection: str, database: Database, models: Models) 
 def _request_sha256(submission: Submission, content_sha256: str) -> str:
     """Digest of what the caller asked for: what tells a repeated request from another one."""
     asked = asdict(submission) | {"content": content_sha256}
-    del asked["idempotency_key"], asked["traceparent"]
+    del asked["idempotency_key"], asked["traceparent"], asked["request_id"]
     if asked["chunking"] is not None and asked["chunking"]["unit"] is None:
         asked["chunking"]["unit"] = "tokens"
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,10 @@ class Held:
         Its job ended while it waited.
     begun_at
         When the first of it was taken to be computed here.
+    is_done
+        Its result is on the store queue.
+    keys
+        Of every log line about it.
     lane
         The lane that it came from first: it counts against this one, and is computed as of it.
     """
@@ -89,6 +93,8 @@ class Held:
     decided_at: float = 0.0
     is_unwanted: bool = False
     begun_at: float | None = None
+    is_done: bool = False
+    keys: Mapping[str, str] = field(default_factory=dict)
     lane: str = NORMAL
 
     @property

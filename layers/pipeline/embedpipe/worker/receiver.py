@@ -16,7 +16,7 @@ from embedpipe.errors import (
     NotFoundError,
     TransientError,
 )
-from embedpipe.messages import EmbedRequested, decode
+from embedpipe.messages import EmbedRequested, decode, hop
 from embedpipe.ports import ModelInfo
 from embedpipe.stages.embed import Ids, as_exception, token_ids
 from embedpipe.worker.context import Context
@@ -179,7 +179,7 @@ class Receiver:
             body = self._patiently(
                 self._outages.claim_check, lambda: self._resolve(held.received.body)
             )
-            held.message = decode(EmbedRequested, body)
+            held.message, held.keys = hop(decode(EmbedRequested, body))
             held.ref = held.message.ref
             return self._inputs(held.message)
         except (_StoppingError, KeyboardInterrupt, SystemExit):

@@ -12,6 +12,7 @@ from embedpipe.errors import (
     StoreUnavailableError,
     error_code,
 )
+from embedpipe.messages import keys_of
 from embedpipe.ports import Inbox, Outgoing, Received
 from embedpipe.stages.embed import answer
 from embedpipe.stages.settle import Settled, settle_failure
@@ -57,8 +58,11 @@ class Settlement:
         )
         for held in ready:
             if not any(lease.lane in failed for lease in held.leases):
-                self._observe(held)
+                work_s = self._observe(held)
                 self._forget(held)
+                if held.message is not None:
+                    sentence = "message done" if held.is_done else "message is not wanted any more"
+                    self._logger.info(sentence, extra=_keys(held) | {"ms": work_s * 1000})
         _raise_last(failed.values())
 
     def fail(self, ready: Sequence[Held]) -> None:
@@ -105,13 +109,19 @@ class Settlement:
         named = {str(number): held for number, held in enumerate(ready)}
         accepted = self._store_queue.send(
             [
-                Outgoing(key, held.answer, group_id=held.message.tenant_id)
+                Outgoing(
+                    key,
+                    held.answer,
+                    group_id=held.message.tenant_id,
+                    trace_header=held.received.trace_header,
+                )
                 for key, held in named.items()
                 if held.message is not None
             ]
         )
         for key in accepted:
-            named[key].outcome, named[key].answer = Outcome.ACK, ""
+            held = named[key]
+            held.outcome, held.answer, held.is_done = Outcome.ACK, "", True
         self._counters.add(done=len(accepted))
 
     def _send_alone(self, held: Held) -> None:
@@ -148,13 +158,7 @@ class Settlement:
 
     def _report(self, held: Held, error: Exception, settled: Settled) -> None:
         self._counters.add(**{str(settled): 1})
-        keys: dict[str, object] = {
-            "message_id": held.received.message_id,
-            "lane": held.lane,
-            "error_code": error_code(error),
-        }
-        if held.ref is not None:
-            keys |= {"job_id": held.ref.job_id, "tenant_id": held.ref.tenant_id}
+        keys = _keys(held) | {"error_code": error_code(error)}
         if not isinstance(error, PipelineError):
             keys |= telemetry.error_keys(error)
         if settled is Settled.REJECTED:
@@ -162,10 +166,12 @@ class Settlement:
         else:
             self._logger.warning("message failed and comes back", extra=keys)
 
-    def _observe(self, held: Held) -> None:
+    def _observe(self, held: Held) -> float:
         """Note how long the work took: from when the model got it, or else from its receipt."""
         since = held.leases[0].taken_at if held.begun_at is None else held.begun_at
-        self._counters.observe("work_s", self._clock() - since)
+        work_s = round(self._clock() - since, 4)
+        self._counters.observe("work_s", work_s)
+        return work_s
 
     def _forget(self, held: Held) -> list[Lease]:
         held.outcome = Outcome.SETTLED
@@ -175,6 +181,11 @@ class Settlement:
 def _raise_last(failures: Iterable[Exception]) -> None:
     for failure in [*failures][-1:]:
         raise failure
+
+
+def _keys(held: Held) -> dict[str, object]:
+    known = held.keys or keys_of(held.ref)
+    return {"message_id": held.received.message_id, "lane": held.lane, **known}
 
 
 def _make_answer(held: Held) -> None:

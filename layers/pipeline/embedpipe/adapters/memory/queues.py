@@ -115,7 +115,7 @@ class MemoryQueue:
         with self._changed:
             self._check()
         attributes = sqs_rules.reason(received, error, self.stage, self.name, about)
-        self.dlq._put(received.body, received.group_id, 0, attributes)
+        self.dlq._put(received.body, received.group_id, 0, attributes, received.trace_header)
 
     # Outbox
 
@@ -124,7 +124,13 @@ class MemoryQueue:
         sqs_rules.check_unique(messages)
         ready = claim_check.all_ready(messages, self._ready, self._fits)
         for message in ready:
-            self._put(message.body, message.group_id, message.delay_s, dict(message.attributes))
+            self._put(
+                message.body,
+                message.group_id,
+                message.delay_s,
+                dict(message.attributes),
+                message.trace_header,
+            )
         return {message.key for message in ready}
 
     def check(self) -> None:
@@ -233,13 +239,18 @@ class MemoryQueue:
         return sqs_rules.size_bytes(message.body, message.attributes) <= self._limit_bytes
 
     def _put(
-        self, body: str, group_id: str | None, delay_s: int, attributes: dict[str, str]
+        self,
+        body: str,
+        group_id: str | None,
+        delay_s: int,
+        attributes: dict[str, str],
+        trace_header: str | None = None,
     ) -> None:
         with self._changed:
             self._check()
             message_id = str(uuid4())
             self._messages[message_id] = _Stored(
-                Received(message_id, "", body, 0, group_id, attributes),
+                Received(message_id, "", body, 0, group_id, attributes, None, trace_header),
                 self._clock() + delay_s,
                 self._moment(),
             )
