@@ -39,6 +39,7 @@ class ModelJob:
     requeued_from: int | None = None
     pending: set[int] = field(default_factory=set)
     is_skipped: bool = False
+    rescues: int = 0
 
     @property
     def is_open(self) -> bool:

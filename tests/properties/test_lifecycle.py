@@ -56,6 +56,8 @@ TENANT = "acme"
 DOCUMENTS = ("one", "two", "three")
 KEYS = ("key-0", "key-1")
 QUEUES = ("chunk", *EMBED_QUEUES.values(), "store")
+#: So often a job is started again by itself.
+MAX_RESCUES = 4
 #: No character of it is a boundary, so that chunks of ten are cut where they end.
 TEXT = "abcdefghij"
 ACTOR = Actor(TENANT, "operator")
@@ -345,6 +347,7 @@ class Lifecycle(RuleBasedStateMachine):
         if not is_restarted or job is None:
             return
         self.world.acts["requeued"] += 1
+        job.rescues = 0
         self.model.restart(job, requeued_from=message.epoch if row is None else None)
         if row is None:
             assert message.stage == "chunk"
@@ -396,13 +399,14 @@ class Lifecycle(RuleBasedStateMachine):
         epochs = {job.job_id: job.epoch for job in self.model.jobs.values()}
         waiting = {row["message_key"].partition("/")[0] for row in self._outbox()}
         rescued = rescue.rescue(
-            database=self.world.maintenance, queues=self.queues, idle_s=0, max_rescues=16
+            database=self.world.maintenance,
+            queues=self.queues,
+            idle_s=0,
+            max_rescues=MAX_RESCUES,
         )
-        moved = [
-            row
-            for row in self.world.rows("SELECT * FROM jobs")
-            if row["epoch"] != epochs[str(row["job_id"])]
-        ]
+        rows = {str(row["job_id"]): row for row in self.world.rows("SELECT * FROM jobs")}
+        moved = [row for job_id, row in rows.items() if row["epoch"] != epochs[job_id]]
+        self._give_up(rows, rescued.failed)
         assert rescued.restarted == len(moved)
         self.world.acts["rescued"] += len(moved)
         for row in moved:
@@ -411,7 +415,22 @@ class Lifecycle(RuleBasedStateMachine):
             assert (job.is_open, job.is_skipped) == (True, False)
             assert not needed & self.paused
             assert job.job_id not in waiting
+            assert job.rescues < MAX_RESCUES
+            job.rescues += 1
             self.model.restart(job)
+
+    def _give_up(self, rows: dict[str, dict[str, Any]], count: int) -> None:
+        given_up = [
+            job
+            for job in self.model.jobs.values()
+            if job.is_open and rows[job.job_id]["status"] == "failed"
+        ]
+        assert count == len(given_up)
+        self.world.acts["given up"] += count
+        for job in given_up:
+            assert (job.rescues, job.is_skipped) == (MAX_RESCUES, False)
+            assert rows[job.job_id]["error_code"] == "RESCUES_SPENT"
+            self.model.end(job, "failed")
 
     def _outbox(self) -> list[dict[str, Any]]:
         return self.world.rows("SELECT * FROM outbox")
