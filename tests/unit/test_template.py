@@ -157,7 +157,7 @@ def test_an_alarm_watches_the_depth_of_every_dlq(stack: Stack, stage: str) -> No
 def test_a_failing_message_fails_alone_and_concurrency_is_bounded(stack: Stack, stage: str) -> None:
     mapping = mapping_of(stack, stage)
 
-    assert stack.targets(mapping["FunctionName"]) == {f"{stage}Function"}
+    assert stack.targets(mapping["FunctionName"]) == {f"{stage}Function.Alias"}
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["BatchSize"] <= 10
     assert int(stack.text(mapping["ScalingConfig"]["MaximumConcurrency"])) >= 2
@@ -231,6 +231,43 @@ def test_maintenance_runs_do_not_overlap_and_are_not_repeated(stack: Stack) -> N
     assert event["Properties"]["Schedule"] == "rate(1 minute)"
     assert function["Timeout"] < 60
     assert function["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+
+
+def test_a_new_layer_is_a_new_version_and_gradual_only_when_asked(stack: Stack) -> None:
+    gradual = stack.document["Mappings"]["Deployments"]
+    parameter = stack.document["Parameters"]["Deployment"]
+
+    assert stack.properties("PipelineLayer")["PublishLambdaVersion"] is True
+    assert list(gradual) == parameter["AllowedValues"]
+    assert [kind for kind, row in gradual.items() if row["IsGradual"] == "false"] == ["AllAtOnce"]
+    assert parameter["Default"] == "AllAtOnce"
+    for name in FUNCTIONS:
+        function = stack.function(name)
+        assert function["AutoPublishAlias"] == "live"
+        assert function["AutoPublishAliasAllProperties"] is True
+        assert function["DeploymentPreference"]["Type"] == {"Ref": "Deployment"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_deployment_by_degrees_is_taken_back_when_its_alarms_ring(
+    stack: Stack, name: str
+) -> None:
+    alarms = [
+        alarm["Fn::If"][1]["Ref"]
+        for alarm in stack.function(name)["DeploymentPreference"]["Alarms"]
+    ]
+
+    [errors] = [alarm for alarm in alarms if alarm.endswith("ErrorsAlarm")]
+    watched = stack.properties(errors)
+
+    assert watched["MetricName"] == "Errors"
+    assert [dimension["Value"] for dimension in watched["Dimensions"]] == [
+        {"Ref": name},
+        {"Fn::Sub": f"${{{name}}}:live"},
+        {"Fn::GetAtt": [name, "Version.Version"]},
+    ]
+    conditions = [stack.document["Resources"][alarm]["Condition"] for alarm in alarms]
+    assert set(conditions) == {"DeploysGradually"}
 
 
 def test_the_api_takes_no_binary_bodies(stack: Stack) -> None:

@@ -89,8 +89,10 @@ class Template:
             for logical_id, resource in self._of_type("AWS::SQS::Queue")
         }
         arns = {f"{queue.logical_id}.Arn": queue.arn for queue in self.queues.values()}
+        # An alias stands for the function: here runs one version of each.
+        aliases = {f"{name}.Alias": name for name in self._resources}
         self._resolver = intrinsics.Resolver(
-            document, {**arns, **{name: name for name in self._resources}}
+            document, {**arns, **aliases, **{name: name for name in self._resources}}
         )
 
     @classmethod
