@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from embedpipe import telemetry
 
+from tests.alarms.definitions import SILENT
 from tests.template import Stack, load_stack
 
 STAGES = ("chunk", "embed", "store")
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
-#: These set the number of embed tasks, and tell nobody.
-SCALING = {"EmbedFromZeroAlarm", "EmbedIdleAlarm"}
 MINUTE, HOUR = 60, 3600
 #: What was asked for, of one metric: its name and statistic, what breaches, for how many minutes.
 OF_ONE_METRIC = {
@@ -47,9 +46,13 @@ def stack() -> Stack:
 
 
 def alarms_of(stack: Stack, *kinds: str) -> dict[str, dict[str, Any]]:
-    """Give the properties of alarms, without those that only scale."""
-    found = {name: alarm for kind in kinds for name, alarm in stack.of_type(kind).items()}
-    return {name: alarm for name, alarm in found.items() if name not in SCALING}
+    """Give the properties of alarms, without those that scale or take deployments back."""
+    return {
+        name: alarm
+        for kind in kinds
+        for name, alarm in stack.of_type(kind).items()
+        if stack.document["Resources"][name].get("Condition") not in SILENT
+    }
 
 
 def breach(alarm: dict[str, Any]) -> str:

@@ -1,0 +1,78 @@
+"""`python -m tests.alarms`: every alarm provoked on a running local cloud; see `pipeline`.
+
+Exit status: 0 when each rang when it should and was over afterwards, and none for a healthy load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.alarms.definitions import load
+from tests.alarms.faults import FAULTS
+from tests.alarms.pipeline import Pipeline
+from tests.alarms.provoking import HEALTHY_MINUTES, Provoking
+from tests.chaos import report
+from tests.real_model import MODELS_DIR
+
+HEAD = ("alarm", "fault", "expected", "seen", "cleared after")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run all faults, or those whose names hold a word."""
+    parser = argparse.ArgumentParser(prog="tests.alarms", description=__doc__)
+    parser.add_argument("--only", default="", help="a word in the names of faults")
+    asked = parser.parse_args(arguments)
+    directory = Path(tempfile.mkdtemp(prefix="alarms-"))
+    pipeline = Pipeline(directory, MODELS_DIR)
+    run = Provoking(pipeline, load())
+    began = time.monotonic()
+    say = ["it did not end"]
+    try:
+        pipeline.start()
+        _say(began, "the cloud runs")
+        run.rest()
+        _say(began, f"{HEALTHY_MINUTES} healthy minutes")
+        for fault in FAULTS:
+            if asked.only in fault.name:
+                run.provoke(fault)
+                _say(began, fault.name)
+        say = run.wrong + (
+            [] if asked.only else sorted(f"{one}: no fault" for one in run.never_rang())
+        )
+    finally:
+        pipeline.stop()
+        if say:
+            report.say(f"logs: {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    report.say(table(run))
+    report.say("\n".join(("FAILED", *say)) if say else "passed")
+    return 1 if say else 0
+
+
+def table(run: Provoking) -> str:
+    """Print every alarm with what it did; minutes are those of the alarms."""
+    rows = [HEAD]
+    for row in sorted(run.rows, key=lambda row: row.alarm):
+        first, last = row.expected
+        expected = str(first) if first == last else f"{first}-{last}"
+        rows.append((row.alarm, row.fault, expected, str(row.seen), str(row.cleared_after)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _say(began: float, what: str) -> None:
+    report.say(f"{time.monotonic() - began:6.1f} s  {what}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

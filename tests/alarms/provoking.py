@@ -1,0 +1,102 @@
+"""Faults in turn, minute by minute, and what became of every alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from tests.alarms.definitions import Alarms
+from tests.alarms.evaluation import State
+from tests.alarms.faults import Fault, healthy
+from tests.alarms.pipeline import Pipeline
+
+#: Enough for what looks back over half an hour to have something to compare with.
+HEALTHY_MINUTES = 20
+#: What looks back longest, over 15 minutes, is quiet after so many.
+RECOVERY_MINUTES = 25
+
+
+@dataclass(frozen=True)
+class Row:
+    """One alarm under one fault."""
+
+    alarm: str
+    fault: str
+    expected: tuple[int, int]
+    seen: int | None
+    cleared_after: int | None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it rang when it should, and was over afterwards."""
+        first, last = self.expected
+        return self.seen is not None and first <= self.seen <= last and bool(self.cleared_after)
+
+
+@dataclass
+class Provoking:
+    """One run over all faults."""
+
+    pipeline: Pipeline
+    alarms: Alarms
+    rows: list[Row] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def rest(self) -> None:
+        """Let healthy minutes pass, in which nothing may ring."""
+        for number in range(1, HEALTHY_MINUTES + 1):
+            for name in self._minute(healthy):
+                self.wrong.append(f"{name} rings in healthy minute {number}")
+
+    def provoke(self, fault: Fault) -> None:
+        """Break something, mend it, and write down what each alarm did."""
+        seen: dict[str, int] = {}
+        self._note(seen, 0, self._minute(fault.begin, is_measured=fault.is_measured))
+        for minute in range(1, fault.most_minutes + 1):
+            ringing = self._minute(
+                lambda pipeline, minute=minute: fault.during(pipeline, minute),  # type: ignore[misc]
+                is_measured=fault.is_measured,
+            )
+            self._note(seen, minute, ringing)
+            if set(fault.expected) <= set(seen) and minute >= fault.least_minutes:
+                break
+        cleared = self._recover(fault, seen)
+        for name, expected in fault.expected.items():
+            self.rows.append(Row(name, fault.name, expected, seen.get(name), cleared.get(name)))
+        for name in sorted(set(seen) - set(fault.expected) - fault.also):
+            self.wrong.append(f"{name} rings, too: {fault.name}")
+        self.wrong += [
+            f"{row.alarm} is not as expected: {row.fault}"
+            for row in self.rows
+            if row.fault == fault.name and not row.is_right
+        ]
+
+    def never_rang(self) -> set[str]:
+        """Name the alarms that tell somebody and that no fault was for."""
+        names = {alarm.name for alarm in self.alarms.alarms} - self.alarms.parts()
+        names |= {alarm.name for alarm in self.alarms.composites}
+        return names - {row.alarm for row in self.rows}
+
+    def _recover(self, fault: Fault, seen: dict[str, int]) -> dict[str, int]:
+        cleared: dict[str, int] = {}
+        fault.mend(self.pipeline)
+        for minute in range(1, RECOVERY_MINUTES + 1):
+            ringing = self._minute(healthy)
+            for name in set(seen) - ringing - set(cleared):
+                cleared[name] = minute
+            if not ringing:
+                break
+        return cleared
+
+    @staticmethod
+    def _note(seen: dict[str, int], minute: int, ringing: Iterable[str]) -> None:
+        for name in ringing:
+            seen.setdefault(name, minute)
+
+    def _minute(self, act: Callable[[Pipeline], None], *, is_measured: bool = True) -> set[str]:
+        """Let one pass; give what tells somebody in it."""
+        self.pipeline.pass_minute()
+        act(self.pipeline)
+        self.pipeline.measure(maintenance=is_measured)
+        states = self.alarms.look(self.pipeline.samples)
+        return {name for name, one in states.items() if one is State.ALARM} - self.alarms.parts()
