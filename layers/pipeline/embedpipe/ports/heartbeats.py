@@ -8,8 +8,8 @@ from typing import Protocol
 
 #: So many beats must be missing before a worker counts as stalled.
 MISSED_BEATS = 3
-#: Workers that were not heard of for so long are forgotten.
-KEPT_S = 86_400
+#: Workers that were not heard of for so long are forgotten. One that was killed rings until then.
+KEPT_S = 3600
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Heartbeats(Protocol):
     def beat(
         self, worker_id: str, stage: str, state: str, in_flight: int, interval_s: float
     ) -> None:
-        """Say that a worker lives, and forget those not heard of for a day.
+        """Say that a worker lives, and forget those not heard of for an hour.
 
         Parameters
         ----------
