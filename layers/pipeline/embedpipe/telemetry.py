@@ -209,7 +209,8 @@ def of(stage: str) -> Telemetry:
     metrics = EphemeralMetrics(namespace=NAMESPACE, service="")
     metrics.set_default_dimensions(stage=stage)
     return Telemetry(
-        logger=Logger(service=f"{NAMESPACE}-{stage}", stage=stage),
+        # Lambda reads the time only as RFC 3339 has it.
+        logger=Logger(service=f"{NAMESPACE}-{stage}", stage=stage, location=None, use_rfc3339=True),
         metrics=metrics,
         # Patching would import every library that it knows.
         tracer=Tracer(service=f"{NAMESPACE}-{stage}", auto_patch=False),
@@ -218,23 +219,24 @@ def of(stage: str) -> Telemetry:
 
 @cache
 def instrumented(stage: str, handler: Handler) -> Handler:
-    """Wrap a Lambda handler: the context's keys in every log line, a trace, metrics at the end.
+    """Wrap a Lambda handler: the invocation in every log line, a trace, metrics at the end.
 
     Neither events nor answers are logged or traced: they may hold text of documents.
     """
     telemetry = of(stage)
 
     def with_metrics(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        # What else is known of a function is the same in all its lines, and paid for in each.
+        telemetry.logger.append_keys(function_request_id=context.aws_request_id)
         try:
             return handler(event, context)
         finally:
             telemetry.flush()
 
-    traced = telemetry.tracer.capture_lambda_handler(
+    traced: Handler = telemetry.tracer.capture_lambda_handler(
         with_metrics, capture_response=False, capture_error=False
     )
-    wrapped: Handler = telemetry.logger.inject_lambda_context(traced)
-    return wrapped
+    return traced
 
 
 def tell(gauges: Iterable[Gauge], *, own: str = "") -> int:
