@@ -23,7 +23,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e events localstack e2e-localstack bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
+.PHONY: help setup demo test check lint format types unit contract integration e2e events localstack e2e-localstack alarms bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -99,6 +99,9 @@ chaos-slice: $(VENV)/.dev ## The same in four minutes
 chaos-long: $(VENV)/.dev ## The same for an hour, with 50,000 documents
 	$(BIN)/python -m tests.chaos --long --jobs 50000 --minutes 56 --quiet-s 600 \
 		--json bench/results/chaos-long.json $(CHAOS)
+
+alarms: $(VENV)/.dev $(MODEL) ## Provoke every alarm of the template on a local cloud (ALARMS="--only frozen --verbose")
+	$(BIN)/python -m tests.alarms $(ALARMS)
 
 properties: $(VENV)/.dev ## Compare the life of jobs with a model: EXAMPLES=1000 STEPS=40 (SEED=1: others each time)
 	EXAMPLES=$(or $(EXAMPLES),1000) STEPS=$(or $(STEPS),40) $(BIN)/python -m pytest -s --timeout=7200 tests/properties/test_lifecycle.py
