@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from tests.alarms.definitions import load
@@ -26,17 +27,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run all faults, or those whose names hold a word."""
     parser = argparse.ArgumentParser(prog="tests.alarms", description=__doc__)
     parser.add_argument("--only", default="", help="a word in the names of faults")
+    parser.add_argument("--healthy", type=int, default=HEALTHY_MINUTES, help="minutes before")
+    parser.add_argument("--verbose", action="store_true", help="print what rings in each minute")
     asked = parser.parse_args(arguments)
     directory = Path(tempfile.mkdtemp(prefix="alarms-"))
     pipeline = Pipeline(directory, MODELS_DIR)
-    run = Provoking(pipeline, load())
     began = time.monotonic()
+    tell = partial(_say, began) if asked.verbose else lambda _text: None
+    run = Provoking(pipeline, load(), asked.healthy, tell)
     say = ["it did not end"]
     try:
         pipeline.start()
         _say(began, "the cloud runs")
         run.rest()
-        _say(began, f"{HEALTHY_MINUTES} healthy minutes")
+        _say(began, f"{asked.healthy} healthy minutes")
         for fault in FAULTS:
             if asked.only in fault.name:
                 run.provoke(fault)

@@ -39,12 +39,14 @@ class Provoking:
 
     pipeline: Pipeline
     alarms: Alarms
+    healthy_minutes: int = HEALTHY_MINUTES
+    tell: Callable[[str], None] = lambda _text: None
     rows: list[Row] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def rest(self) -> None:
         """Let healthy minutes pass, in which nothing may ring."""
-        for number in range(1, HEALTHY_MINUTES + 1):
+        for number in range(1, self.healthy_minutes + 1):
             for name in self._minute(healthy):
                 self.wrong.append(f"{name} rings in healthy minute {number}")
 
@@ -99,4 +101,6 @@ class Provoking:
         act(self.pipeline)
         self.pipeline.measure(maintenance=is_measured)
         states = self.alarms.look(self.pipeline.samples)
-        return {name for name, one in states.items() if one is State.ALARM} - self.alarms.parts()
+        ringing = {name for name, one in states.items() if one is State.ALARM}
+        self.tell(f"minute {self.pipeline.samples.now}: {' '.join(sorted(ringing))}")
+        return ringing - self.alarms.parts()
