@@ -19,6 +19,7 @@ from tests.alarms.pipeline import Pipeline
 from tests.alarms.provoking import HEALTHY_MINUTES, Provoking
 from tests.chaos import report
 from tests.real_model import MODELS_DIR
+from tests.template import PATH
 
 HEAD = ("alarm", "fault", "expected", "seen", "cleared after")
 
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run all faults, or those whose names hold a word."""
     parser = argparse.ArgumentParser(prog="tests.alarms", description=__doc__)
     parser.add_argument("--only", default="", help="a word in the names of faults")
+    parser.add_argument("--template", type=Path, default=PATH, help="another one than ours")
     parser.add_argument("--healthy", type=int, default=HEALTHY_MINUTES, help="minutes before")
     parser.add_argument("--verbose", action="store_true", help="print what rings in each minute")
     asked = parser.parse_args(arguments)
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     pipeline = Pipeline(directory, MODELS_DIR)
     began = time.monotonic()
     tell = partial(_say, began) if asked.verbose else lambda _text: None
-    run = Provoking(pipeline, load(), asked.healthy, tell)
+    run = Provoking(pipeline, load(asked.template), asked.healthy, tell)
     say = ["it did not end"]
     try:
         pipeline.start()
@@ -63,15 +65,21 @@ def table(run: Provoking) -> str:
     """Print every alarm with what it did; minutes are those of the alarms."""
     rows = [HEAD]
     for row in sorted(run.rows, key=lambda row: row.alarm):
-        first, last = row.expected
-        expected = str(first) if first == last else f"{first}-{last}"
-        rows.append((row.alarm, row.fault, expected, str(row.seen), str(row.cleared_after)))
+        seen, cleared = (str(one or "-") for one in (row.seen, row.cleared_after))
+        rows.append((row.alarm, row.fault, _span(row.expected), seen, cleared))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
         for row in rows
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _span(minutes: tuple[int, int] | None) -> str:
+    if minutes is None:
+        return "never"
+    first, last = minutes
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def _say(began: float, what: str) -> None:

@@ -6,6 +6,7 @@ import ast
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from embedpipe.local import intrinsics
@@ -101,9 +102,9 @@ class Alarms:
         return {alarm.name for alarm in self.alarms if "AlarmActions" not in alarm.properties}
 
 
-def load() -> Alarms:
+def load(template: Path = PATH) -> Alarms:
     """Read them from the template, with a topic to tell."""
-    document = intrinsics.load(PATH)
+    document = intrinsics.load(template)
     resources = document["Resources"]
     known = {"AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:alarms"}
     for name, resource in resources.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.alarms.pipeline import DLQS, QUEUES, STAGES, Pipeline
@@ -18,7 +18,7 @@ FAILURES = 6
 #: Above a fifth of the 5 s and the 10 s of the alarms: latency counts five times.
 SLOW_S, VERY_SLOW_S = 1.1, 2.2
 
-Expected = Mapping[str, tuple[int, int]]
+Expected = dict[str, tuple[int, int]]
 
 
 def nothing(_pipeline: Pipeline) -> None:

@@ -22,13 +22,15 @@ class Row:
 
     alarm: str
     fault: str
-    expected: tuple[int, int]
+    expected: tuple[int, int] | None
     seen: int | None
     cleared_after: int | None
 
     @property
     def is_right(self) -> bool:
-        """Whether it rang when it should, and was over afterwards."""
+        """Whether it rang when it should, if ever, and was over afterwards."""
+        if self.expected is None:
+            return self.seen is None
         first, last = self.expected
         return self.seen is not None and first <= self.seen <= last and bool(self.cleared_after)
 
@@ -63,9 +65,9 @@ class Provoking:
             if set(fault.expected) <= set(seen) and minute >= fault.least_minutes:
                 break
         cleared = self._recover(fault, seen)
-        for name, expected in fault.expected.items():
+        for name, expected in (fault.expected | dict.fromkeys(fault.quiet)).items():
             self.rows.append(Row(name, fault.name, expected, seen.get(name), cleared.get(name)))
-        for name in sorted(set(seen) - set(fault.expected) - fault.also):
+        for name in sorted(set(seen) - set(fault.expected) - fault.also - fault.quiet):
             self.wrong.append(f"{name} rings, too: {fault.name}")
         self.wrong += [
             f"{row.alarm} is not as expected: {row.fault}"
@@ -77,7 +79,7 @@ class Provoking:
         """Name the alarms that tell somebody and that no fault was for."""
         names = {alarm.name for alarm in self.alarms.alarms} - self.alarms.parts()
         names |= {alarm.name for alarm in self.alarms.composites}
-        return names - {row.alarm for row in self.rows}
+        return names - {row.alarm for row in self.rows if row.expected is not None}
 
     def _recover(self, fault: Fault, seen: dict[str, int]) -> dict[str, int]:
         cleared: dict[str, int] = {}
