@@ -60,15 +60,16 @@ def storage(workload: Workload, doc: Document, choices: Choices, figures: Book) 
     queries = workload.queries_per_s
     mean = (workload.documents * write_ms / a_month_s + queries * search_ms) / 1000
     peak = (workload.peak_per_s * write_ms + workload.peak * queries * search_ms) / 1000
-    hot_acu = hot_bytes / _GIB / figures["cache_share"] / figures["acu_gib"] * (queries > 0)
+    all_bytes = workload.stored_documents * document_bytes
+    memory_acu = _memory_acu(hot_bytes if queries else 0.0, all_bytes, figures)
     return Storage(
         chunks=chunks,
-        gb=workload.stored_documents * document_bytes / _GB,
+        gb=all_bytes / _GB,
         hot_gb=hot_bytes / _GB,
         mean_vcpu=mean,
         peak_vcpu=peak,
-        mean_acu=max(figures["acu_least"], hot_acu, _acu(mean, figures)),
-        peak_acu=_rounded(max(figures["acu_least"], hot_acu, _acu(peak, figures))),
+        mean_acu=max(figures["acu_least"], memory_acu, _acu(mean, figures)),
+        peak_acu=_rounded(max(figures["acu_least"], memory_acu, _acu(peak, figures))),
         search_ms=search_ms,
         io_requests=workload.documents
         * document_bytes
@@ -101,6 +102,12 @@ def _write_ms(doc: Document, choices: Choices, figures: Book) -> float:
     if choices.index is Index.HNSW:
         each += figures["hnsw_write_ms"]
     return figures["database_ms_per_document"] + each * doc.chunks
+
+
+def _memory_acu(hot_bytes: float, all_bytes: float, figures: Book) -> float:
+    """Say how many units hold what searches touch, and what writes touch of tables and indexes."""
+    bytes_needed = max(hot_bytes, figures["write_hot_share"] * all_bytes)
+    return bytes_needed / _GIB / figures["cache_share"] / figures["acu_gib"]
 
 
 def _acu(vcpu: float, figures: Book) -> float:
