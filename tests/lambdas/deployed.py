@@ -1,34 +1,70 @@
-"""The functions of the template, each under a Lambda runtime of its own, from the checkout.
+"""The functions of the template, each under a Lambda runtime of its own.
 
-The layout is the source's: a function's folder is its task root, `layers/pipeline` is the layer's
-folder, and what the layer needs comes from the environment of the tests. `make sam-local` runs what
-`sam build` makes.
+Either from the checkout: a function's folder is its task root, `layers/pipeline` that of the layer,
+and what the layer needs comes from the environment of the tests. Or what `sam build` made: its
+folders are all that there is, beside Python itself and the runtime client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, Self
 
 from embedpipe.local.process import Guard
+from embedpipe.local.template import FunctionTemplate
 
 from tests.lambdas.case import Case
 from tests.lambdas.rie import COLD_START, Deployed, Runtime, the_emulator
 from tests.lambdas.world import ROOT, World
 from tests.sqs_events import event
 
-LAYER = ROOT / "layers" / "pipeline"
+BUILT = ROOT / ".aws-sam" / "build"
+#: The packages that Lambda has in /var/runtime, as far as they are needed.
+RUNTIME_CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 #: Where everything is tested at once, on two cores, a start takes many times what it takes alone.
 PATIENCE = 4
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the code of functions is, and what runs it."""
+
+    code: Callable[[FunctionTemplate], Path]
+    path: tuple[Path, ...]
+    python: tuple[str, ...] = (sys.executable,)
+
+
+SOURCE = Layout(lambda function: ROOT / function.code, (ROOT / "layers" / "pipeline",))
+
+
+def built(scratch: Path) -> Layout:
+    """Give the layout that `sam build` made, without any site-packages."""
+    layer = BUILT / "PipelineLayer" / "python"
+    if not layer.is_dir():
+        raise FileNotFoundError(f"{layer} is missing: `make build` makes it")
+    client = scratch / "runtime"
+    client.mkdir()
+    for name in RUNTIME_CLIENT:
+        for file in distribution(name).files or ():
+            top = file.parts[0]
+            if not (client / top).exists() and ".dist-info" not in top and top != "..":
+                (client / top).symlink_to(Path(str(distribution(name).locate_file(top))))
+    return Layout(
+        lambda function: BUILT / function.logical_id, (layer, client), (sys.executable, "-S", "-B")
+    )
 
 
 class Functions:
     """Lambda runtimes by function; each starts when it is first needed."""
 
-    def __init__(self, world: World, logs: Path, guard: Guard) -> None:
+    def __init__(self, world: World, layout: Layout, logs: Path, guard: Guard) -> None:
         self._world = world
+        self._layout = layout
         self._logs = logs
         self._guard = guard
         self._program = the_emulator()
@@ -36,10 +72,10 @@ class Functions:
 
     @classmethod
     @contextmanager
-    def of(cls, world: World, logs: Path) -> Iterator[Self]:
+    def of(cls, world: World, logs: Path, layout: Layout = SOURCE) -> Iterator[Self]:
         """Give the functions in this world; end their processes at the end."""
         guard = Guard()
-        functions = cls(world, logs, guard)
+        functions = cls(world, layout, logs, guard)
         try:
             yield functions
         finally:
@@ -75,11 +111,12 @@ class Functions:
             described = self._world.functions()[name]
             deployed = Deployed(
                 name=name,
-                code=ROOT / described.code,
+                code=self._layout.code(described),
                 handler=described.handler,
                 timeout_s=described.timeout_s * PATIENCE,
                 memory_mb=described.memory_mb,
-                path=(LAYER,),
+                path=self._layout.path,
+                python=self._layout.python,
                 environment=self._world.variables(name),
             )
             runtime = Runtime(self._program, deployed, guard=self._guard, log=self._log(name))

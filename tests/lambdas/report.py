@@ -5,24 +5,38 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.lambdas.case import EMBED, Case, Invoke, run
+from tests.lambdas.cases import CASES
 from tests.lambdas.world import World
 
 WIDTH = 76
 
 
-def report(cases: list[Case], world: World, invoke: Invoke) -> int:
-    """Bring every case about and print a line for it; give how many were not as expected."""
+def chosen(words: Sequence[str]) -> list[Case]:
+    """Give the cases whose event begins with one of these words; all for none."""
+    return [case for case in CASES if not words or case.event.startswith(tuple(words))]
+
+
+def report(
+    cases: Sequence[Case], world: World, invoke: Invoke, *, width: int | None = WIDTH
+) -> int:
+    """Bring every case about and print a line for it; give how many were not as expected.
+
+    Parameters
+    ----------
+    width
+        Where answers are cut off; None prints them whole.
+    """
     failed = 0
     _line("event", "function", "took", "answer")
     for case in cases:
         began = time.monotonic()
         answers: list[Any] = []
         try:
-            answer = summary(case, run(case, world, _kept(invoke, answers)))
+            answer = summary(case, run(case, world, _kept(invoke, answers)), width)
         except AssertionError as exc:
             answer = f"NOT AS EXPECTED: {exc}; answer: {answers}"
             failed += 1
@@ -34,18 +48,14 @@ def report(cases: list[Case], world: World, invoke: Invoke) -> int:
     return failed
 
 
-def summary(case: Case, answer: Any) -> str:
+def summary(case: Case, answer: Any, width: int | None = WIDTH) -> str:
     """Give an answer in a line."""
     if case.function == EMBED:
         return "received from its queue"
+    text = json.dumps(answer)
     if isinstance(answer, dict) and "status" in answer and "body" in answer:
-        return shortened(f"{answer['status']} {json.dumps(answer['body'])}")
-    return shortened(json.dumps(answer))
-
-
-def shortened(text: str, width: int = WIDTH) -> str:
-    """Give a text that fits into its column."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+        text = f"{answer['status']} {json.dumps(answer['body'])}"
+    return text if width is None or len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _kept(invoke: Invoke, answers: list[Any]) -> Callable[[Case], Any]:

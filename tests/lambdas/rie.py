@@ -53,6 +53,8 @@ class Deployed:
     ----------
     path
         What it may import beside its own folder, as /opt/python of its layers would be.
+    python
+        The interpreter, and its options.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Deployed:
     timeout_s: float = 30.0
     memory_mb: int = 1024
     path: tuple[Path, ...] = ()
+    python: tuple[str, ...] = (sys.executable,)
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -96,7 +99,7 @@ class Runtime:
                 self._address,
                 "--runtime-api-address",
                 f"127.0.0.1:{free_port()}",
-                sys.executable,
+                *function.python,
                 "-m",
                 "awslambdaric",
                 function.handler,

@@ -1,0 +1,193 @@
+"""What `sam build` made, invoked by the SAM CLI in containers.
+
+`sam local` sets only those variables of a function that its template declares, so a template is
+derived whose functions declare what this world is. Containers reach it at the address of Docker's
+bridge; everything itself stays on loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedpipe.local import intrinsics
+from embedpipe.local.emulator import CREDENTIALS, client
+
+from tests.lambdas.case import Case
+from tests.lambdas.rie import FunctionError, read_answer
+from tests.lambdas.world import MODEL_ID, World
+from tests.ministack import free_port
+from tests.sqs_events import EVENTS, event
+
+INVOKE_S = 300.0
+LOOPBACK = "127.0.0.1"
+MODELS = "models"
+
+
+@dataclass(frozen=True)
+class SamCli:
+    """The SAM CLI over one template.
+
+    Attributes
+    ----------
+    program
+        `sam`, from its own environment.
+    endpoint_url
+        Asked who we are: an answer from nowhere would take 8 s.
+    """
+
+    program: Path
+    template: Path
+    runtime: str
+    endpoint_url: str
+
+    def invoke(self, case: Case) -> Any:
+        """Run `sam local invoke`. Its exit status says nothing: an error is an answer to it."""
+        function = f"{case.function.capitalize()}Function"
+        command = self.command("invoke", function, "--event", str(EVENTS / f"{case.event}.json"))
+        done = subprocess.run(
+            command,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=INVOKE_S,
+            check=False,
+        )
+        lines = done.stdout.strip().splitlines()
+        if done.returncode != 0 or not lines:
+            raise FunctionError("NoAnswer", f"status {done.returncode}: {done.stderr[-1500:]}")
+        return read_answer(lines[-1])
+
+    def command(self, verb: str, *arguments: str) -> list[str]:
+        """Give the command line of a verb of `sam local`."""
+        return [
+            str(self.program),
+            "local",
+            verb,
+            *arguments,
+            "--template",
+            str(self.template),
+            "--skip-pull-image",
+            "--parameter-overrides",
+            f"PythonRuntime={self.runtime}",
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """Give its environment: nobody's credentials, no configuration but ours."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        return {
+            **kept,
+            **CREDENTIALS,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_CONTAINER_CONNECTION_TIMEOUT": "120",
+        }
+
+
+def derive_template(built: Path, world: World, host: str) -> Path:
+    """Write a template beside the one that `sam build` wrote; give its path.
+
+    Parameters
+    ----------
+    host
+        Where containers find what is on our loopback.
+    """
+    document = intrinsics.load(built)
+    document["Globals"]["Function"].pop("Environment")
+    for name, function in world.functions().items():
+        variables = in_container(world, world.variables(name), host)
+        properties = document["Resources"][function.logical_id]["Properties"]
+        properties["Environment"] = {"Variables": variables}
+    derived = built.with_name("local.json")
+    derived.write_text(json.dumps(document, indent=1, default=str))
+    return derived
+
+
+def in_container(world: World, variables: Mapping[str, str], host: str) -> dict[str, str]:
+    """Give variables as a container needs them: another host, models from the bucket."""
+    told = {name: value.replace(LOOPBACK, host) for name, value in variables.items()}
+    if "MODELS_DIR" in told:
+        told["MODELS_DIR"] = "/tmp/models"
+        told["MODELS_URI"] = f"s3://{world.addresses.bucket}/{MODELS}"
+    return told
+
+
+def ports(world: World) -> list[int]:
+    """Give the ports that functions connect to."""
+    addresses = world.addresses
+    urls = [
+        addresses.endpoint_url,
+        addresses.database_url,
+        addresses.worker_url,
+        addresses.lambda_url,
+    ]
+    return [port for url in urls if (port := urllib.parse.urlsplit(url).port)]
+
+
+def upload_model(world: World, models_dir: Path) -> None:
+    """Put into the bucket what functions read of the model: its manifest and its tokenizer."""
+    s3 = client("s3", world.addresses.endpoint_url)
+    for name in ("embedpipe.yaml", "tokenizer.json"):
+        data = (models_dir / MODEL_ID / name).read_bytes()
+        s3.put_object(Bucket=world.addresses.bucket, Key=f"{MODELS}/{MODEL_ID}/{name}", Body=data)
+
+
+@contextmanager
+def start_api(sam: SamCli, log: Path) -> Iterator[str]:
+    """Run `sam local start-api`; give its URL."""
+    port = free_port()
+    url = f"http://{LOOPBACK}:{port}"
+    command = sam.command("start-api", "--port", str(port), "--warm-containers", "LAZY")
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command, env=sam.environment(), stdout=stream, stderr=stream, start_new_session=True
+        )
+    try:
+        _wait_for(url, process, log)
+        yield url
+    finally:
+        # Not SIGINT, which it ignores when its shell started it in the background.
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def request(url: str, case: Case) -> dict[str, Any]:
+    """Make of an event the request that it stands for; give the answer as a function would."""
+    wanted = event(case.event)
+    query = urllib.parse.urlencode(wanted["queryStringParameters"] or {})
+    target = f"{url}{wanted['path']}" + (f"?{query}" if query else "")
+    body = wanted["body"].encode() if wanted["body"] is not None else None
+    headers = {key: value for key, value in wanted["headers"].items() if key != "Host"}
+    asked = urllib.request.Request(target, body, headers, method=wanted["httpMethod"])
+    try:
+        with urllib.request.urlopen(asked, timeout=INVOKE_S) as answer:
+            return {"statusCode": answer.status, "body": answer.read().decode()}
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return {"statusCode": exc.code, "body": exc.read().decode()}
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + INVOKE_S
+    # Its own answer to a method that no route has: no function is invoked.
+    while process.poll() is None and time.monotonic() < deadline:
+        if "Running on http" in log.read_text(errors="replace"):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"start-api does not start at {url}: {log.read_text()[-1500:]}")
