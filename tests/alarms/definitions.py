@@ -6,6 +6,7 @@ import ast
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Alarms:
 
 def load(template: Path = PATH) -> Alarms:
     """Read them from the template, with a topic to tell."""
-    document = intrinsics.load(template)
+    document = _read(template)
     resources = document["Resources"]
     known = {"AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:alarms"}
     for name, resource in resources.items():
@@ -127,6 +128,11 @@ def load(template: Path = PATH) -> Alarms:
             for name, properties in found[COMPOSITE].items()
         ],
     )
+
+
+@cache
+def _read(template: Path) -> dict[str, Any]:
+    return intrinsics.load(template)
 
 
 def _metric(said: Mapping[str, Any]) -> Metric:

@@ -1,0 +1,126 @@
+"""The alarms of template.yaml, each over a few made-up minutes; `make alarms` has real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.alarms.definitions import load
+from tests.alarms.evaluation import State
+from tests.alarms.samples import Metric, Samples
+
+#: What a stage prints in a minute of no work.
+IDLE = {"QueueDepth": 0, "QueueAge": 0, "StagePaused": 0, "JobsProcessed": 0, "JobsFailed": 0}
+Minute = Mapping[str, float]
+
+
+def rings(
+    alarm: str, minutes: int, give: Callable[[int], Minute], stage: str = "embed"
+) -> list[int]:
+    """Give the minutes in which an alarm rings; 20 idle ones were before them."""
+    alarms, samples, found = load(), Samples(), []
+    for minute in range(-19, minutes + 1):
+        samples.now += 1
+        printed = {**IDLE, **(give(minute) if minute > 0 else {})}
+        for name, value in printed.items():
+            samples.add(Metric("embedpipe", name, stage), [float(value)])
+        if alarms.look(samples)[alarm] is State.ALARM:
+            found.append(minute)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("alarm", "metric", "value", "at"),
+    [
+        ("EmbedDlqDepthAlarm", "DlqDepth", 101, 5),
+        ("EmbedDlqIngestAlarm", "DlqArrivals", 31, 10),
+        ("EmbedQueueAgeAlarm", "QueueAge", 301, 5),
+        ("EmbedLatencyAlarm", "StageLatency", 5001, 10),
+        ("EmbedWorkersStalledAlarm", "WorkersStalled", 1, 5),
+    ],
+)
+def test_an_alarm_rings_above_its_threshold_and_not_at_it(
+    alarm: str, metric: str, value: int, at: int
+) -> None:
+    above = rings(alarm, at + 1, lambda minute: {metric: value if minute <= at else 0})
+    exactly = rings(alarm, 15, lambda _: {metric: value - 1})
+
+    assert above == [at]
+    assert exactly == []
+
+
+@pytest.mark.parametrize(
+    ("minute", "expected"),
+    [
+        ({"QueueDepth": 101, "MessagesProcessed": 5, "JobsProcessed": 0}, [10]),
+        ({"QueueDepth": 101}, [10]),
+        ({"QueueDepth": 101, "MessagesProcessed": 6}, []),
+        ({"QueueDepth": 101, "JobsProcessed": 6}, []),
+        ({"QueueDepth": 100}, []),
+        ({"QueueDepth": 101, "StagePaused": 1}, []),
+    ],
+)
+def test_a_stage_stagnates_unless_it_moves_is_short_of_work_or_is_held(
+    minute: Minute, expected: list[int]
+) -> None:
+    assert rings("EmbedStagnationAlarm", 10, lambda _: minute) == expected
+
+
+def test_a_queue_that_grows_old_is_throttled_below_half_a_message_a_second() -> None:
+    def throttled(done: int, **others: float) -> list[int]:
+        return rings(
+            "EmbedRequeueThrottledAlarm",
+            12,
+            lambda minute: {"QueueAge": 60 * minute, "MessagesProcessed": done, **others},
+        )
+
+    assert throttled(29)[:1] == [8]
+    assert throttled(60) == []
+    assert throttled(0, StagePaused=1) == []
+
+
+def test_a_gpu_that_starts_from_zero_for_one_document_throttles_nothing() -> None:
+    found = rings(
+        "EmbedRequeueThrottledAlarm",
+        20,
+        lambda minute: {"QueueAge": 60 * minute if minute <= 5 else 0, "MessagesProcessed": 0},
+    )
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("alarm", "failed", "expected"),
+    [
+        ("JobsFailedSloAlarm", 3, [1, 2, 3, 4, 5]),
+        ("JobsFailedSloAlarm", 2, []),
+        ("JobsFailedFastSloAlarm", 9, [1, 2, 3, 4, 5]),
+        ("JobsFailedFastSloAlarm", 7, []),
+    ],
+)
+def test_failed_jobs_ring_for_as_long_as_five_minutes_hold_them(
+    alarm: str, failed: int, expected: list[int]
+) -> None:
+    def give(minute: int) -> Minute:
+        return {"JobsFailed": failed if minute == 1 else 0, "JobsProcessed": 100 * (minute == 1)}
+
+    assert rings(alarm, 7, give, stage="store") == expected
+
+
+def test_ages_above_two_minutes_ring_once_an_hour_has_too_many() -> None:
+    found = rings("QueueAgeSloAlarm", 8, lambda minute: {"QueueAge": 121 if minute <= 2 else 0})
+
+    assert found == [2, 3, 4, 5, 6]
+
+
+def test_nothing_measured_rings_when_the_last_point_is_out_of_sight() -> None:
+    alarms, samples = load(), Samples()
+    states = []
+    for minute in range(20):
+        samples.now += 1
+        if minute < 5 or minute >= 15:
+            samples.add(Metric("embedpipe", "OutboxRows", "maintenance"), [0.0])
+        states.append(alarms.look(samples)["MeasuringAlarm"])
+
+    assert [minute for minute, one in enumerate(states) if one is State.ALARM] == [11, 12, 13, 14]
