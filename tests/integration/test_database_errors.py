@@ -194,6 +194,14 @@ def test_what_the_url_says_goes_before_the_defaults() -> None:
     assert str(given["options"]).endswith("-c lock_timeout=9")
 
 
+def test_a_proxy_that_refuses_startup_options_is_not_sent_any() -> None:
+    conninfo = complete_conninfo("postgresql://h/d", startup_options=False)
+
+    given = psycopg.conninfo.conninfo_to_dict(conninfo)
+    assert "options" not in given
+    assert given["connect_timeout"] == "5"
+
+
 UNAVAILABLE: list[type[psycopg.Error]] = [
     psycopg.OperationalError,
     errors.AdminShutdown,

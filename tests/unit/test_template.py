@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embedpipe.adapters.postgres.sessions import SERVER_OPTIONS
 
 from tests.template import Stack, as_list, load_stack
 
@@ -228,7 +229,7 @@ def test_maintenance_runs_do_not_overlap_and_are_not_repeated(stack: Stack) -> N
 
     [event] = function["Events"].values()
 
-    assert event["Properties"]["Schedule"] == "rate(1 minute)"
+    assert stack.text(event["Properties"]["Schedule"]) == "rate(1 minute)"
     assert function["Timeout"] < 60
     assert function["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
 
@@ -419,7 +420,8 @@ def test_the_embed_task_has_one_gpu_and_its_logs_a_group(
 
     [group] = stack.targets(log["Options"]["awslogs-group"])
 
-    assert container["ResourceRequirements"] == [{"Type": "GPU", "Value": "1"}]
+    gpu = {"Type": "GPU", "Value": "1"}
+    assert container["ResourceRequirements"] == [{"Fn::If": ["EmbedOnCpu", NONE, gpu]}]
     assert log["LogDriver"] == "awslogs"
     assert "RetentionInDays" in stack.properties(group)
 
@@ -520,9 +522,69 @@ def test_the_database_is_encrypted_private_and_kept(stack: Stack) -> None:
     assert cluster["StorageEncrypted"] is True
     assert cluster["DeletionProtection"] is True
     assert cluster["ManageMasterUserPassword"] is True
-    assert stack.properties("DatabaseParameters")["Parameters"] == {"rds.force_ssl": "1"}
+    assert stack.properties("DatabaseParameters")["Parameters"]["rds.force_ssl"] == "1"
     assert stack.properties("DatabaseInstance")["PubliclyAccessible"] is False
     assert stack.document["Resources"]["Database"]["DeletionPolicy"] == "Snapshot"
+
+
+def test_a_proxy_sets_what_connections_cannot_ask_it_for(stack: Stack) -> None:
+    target = stack.properties("DatabaseProxyTargets")["ConnectionPoolConfigurationInfo"]
+    told = stack.document["Globals"]["Function"]["Environment"]["Variables"]
+
+    set_by_proxy = re.findall(r"SET (\w+)=(\d+)", target["InitQuery"])
+
+    assert set_by_proxy == re.findall(r"-c (\w+)=(\d+)", SERVER_OPTIONS)
+    assert told["PGVECTOR_STARTUP_OPTIONS"] == {"Fn::If": ["CreateProxy", "false", "true"]}
+    assert stack.targets(told["DATABASE_HOST"]["Fn::If"][1]) == {"DatabaseProxy"}
+
+
+def test_a_proxy_and_a_pause_exclude_each_other(stack: Stack) -> None:
+    rules = stack.document["Rules"]
+    pauses = {"Fn::Equals": [{"Ref": "DatabaseMinCapacity"}, "0"]}
+
+    proxied = [rule["Assert"] for rule in rules["ProxyOrPause"]["Assertions"]]
+
+    assert {"Fn::Not": [pauses]} in proxied
+    assert rules["PauseNeedsQuiet"]["RuleCondition"] == pauses
+    assert stack.document["Conditions"]["DatabasePauses"] == pauses
+
+
+def test_a_new_vpc_is_where_everything_runs(stack: Stack) -> None:
+    new = {"Fn::If": ["CreateVpc", [{"Ref": "SubnetA"}, {"Ref": "SubnetB"}], {"Ref": "SubnetIds"}]}
+    in_vpc = stack.document["Globals"]["Function"]["VpcConfig"]["Fn::If"][1]
+    service = stack.properties("EmbedService")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    provider = stack.properties("EmbedCapacityProvider")["ManagedInstancesProvider"]
+    network = provider["InstanceLaunchTemplate"]["NetworkConfiguration"]
+
+    assert in_vpc["SubnetIds"] == service["Subnets"] == network["Subnets"] == new
+    assert stack.properties("DatabaseSubnets")["SubnetIds"] == new
+    assert stack.properties("DatabaseProxy")["VpcSubnetIds"] == new
+    made = [
+        name
+        for name, resource in stack.document["Resources"].items()
+        if resource["Type"].startswith("AWS::EC2::") and "SecurityGroup" not in resource["Type"]
+    ]
+    conditions = {stack.document["Resources"][name]["Condition"] for name in made}
+    assert len(made) > 15
+    assert conditions == {
+        *("CreateVpc", "CreateNat", "CreateEndpoints", "CreateEndpointsAndEmbedService")
+    }
+
+
+def test_the_cheap_start_makes_nothing_that_costs_by_the_hour(stack: Stack) -> None:
+    defaults = {
+        name: parameter.get("Default") for name, parameter in stack.document["Parameters"].items()
+    }
+
+    assert {
+        name: defaults[name]
+        for name in ("NewVpc", "DatabaseProxyEnabled", "EmbedImageDigest", "EmbedMinTasks")
+    } == {
+        "NewVpc": "none",
+        "DatabaseProxyEnabled": "false",
+        "EmbedImageDigest": "",
+        "EmbedMinTasks": 0,
+    }
 
 
 def test_every_finding_that_is_let_pass_has_its_reason_beside_it(stack: Stack) -> None:
@@ -546,7 +608,8 @@ def test_what_needs_a_condition_has_it(stack: Stack) -> None:
     ]
 
     assert len(embed_only) >= 6
-    assert {resources[name]["Condition"] for name in embed_only} == {"CreateEmbedService"}
+    conditions = {resources[name]["Condition"] for name in embed_only}
+    assert conditions == {"CreateEmbedService", "CreateGpuCapacity"}
     assert resources["Database"]["Condition"] == "CreateDatabase"
 
 

@@ -224,6 +224,10 @@ PLATFORM: dict[str, Grants] = {
         "logs:CreateLogStream": {"EmbedLogs"},
         "logs:PutLogEvents": {"EmbedLogs"},
     },
+    "DatabaseProxyRole": {
+        SECRET: {"AppDatabaseSecret", "MaintenanceDatabaseSecret"},
+        "kms:Decrypt": {"KmsKeyArn"},
+    },
     "EmbedInfrastructureRole": {"iam:PassRole": {"EmbedInstanceRole"}},
 }
 

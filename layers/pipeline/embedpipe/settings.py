@@ -46,6 +46,7 @@ class DatabaseSettings(Settings):
     )
     pool_min_size: int = Field(default=1, ge=0, le=100, alias="PGVECTOR_POOL_MIN_SIZE")
     pool_max_size: int = Field(default=5, ge=1, le=100, alias="PGVECTOR_POOL_MAX_SIZE")
+    startup_options: bool = Field(default=True, alias="PGVECTOR_STARTUP_OPTIONS")
     hnsw_ef_search: int = Field(default=64, ge=1, le=1000, alias="PGVECTOR_HNSW_EF_SEARCH")
 
     @model_validator(mode="after")

@@ -39,6 +39,7 @@ def database(
         lambda: conninfo(settings),
         min_size=settings.pool_min_size,
         max_size=settings.pool_max_size,
+        startup_options=settings.startup_options,
         ef_search=settings.hnsw_ef_search,
         breaker_rules=breaker_rules,
     )

@@ -37,6 +37,8 @@ class PostgresDatabase:
         A libpq connection string or URL, or what gives one, for each connection anew.
     min_size, max_size
         Connections that are kept, and that there are at most.
+    startup_options
+        Whether connections ask the server for their timeouts, which some proxies refuse.
     ef_search
         How many candidates an HNSW index keeps while it searches, 1 to 1,000.
     breaker_rules
@@ -49,10 +51,13 @@ class PostgresDatabase:
         *,
         min_size: int = 1,
         max_size: int = 5,
+        startup_options: bool = True,
         ef_search: int = 64,
         breaker_rules: BreakerRules | None = None,
     ) -> None:
-        self._sessions = Sessions(conninfo, min_size=min_size, max_size=max_size)
+        self._sessions = Sessions(
+            conninfo, min_size=min_size, max_size=max_size, startup_options=startup_options
+        )
         self.jobs = PostgresJobs(self._sessions)
         self.outbox = PostgresOutboxRows(self._sessions)
         self.collections = PostgresCollections(self._sessions)

@@ -61,11 +61,18 @@ def translate_errors() -> Iterator[None]:
         raise StoreUnavailableError from exc
 
 
-def complete_conninfo(conninfo: str) -> str:
-    """Add timeouts and keepalives to a connection string; what it sets itself stays."""
+def complete_conninfo(conninfo: str, *, startup_options: bool = True) -> str:
+    """Add timeouts and keepalives to a connection string; what it sets itself stays.
+
+    Parameters
+    ----------
+    startup_options
+        Whether the server is asked to enforce SERVER_OPTIONS; a proxy may refuse to be asked.
+    """
     given = conninfo_to_dict(conninfo)
-    options = f"{SERVER_OPTIONS} {given.pop('options', '') or ''}".strip()
-    return make_conninfo("", **{**CLIENT_OPTIONS, **given, "options": options})
+    if startup_options:
+        given["options"] = f"{SERVER_OPTIONS} {given.get('options') or ''}".strip()
+    return make_conninfo("", **{**CLIENT_OPTIONS, **given})
 
 
 class Sessions:
@@ -76,10 +83,15 @@ class Sessions:
     conninfo
         A libpq connection string or URL, or what gives one: asked for each connection, as the
         password in it may change.
+    startup_options
+        See `complete_conninfo`.
     """
 
-    def __init__(self, conninfo: Conninfo, *, min_size: int, max_size: int) -> None:
+    def __init__(
+        self, conninfo: Conninfo, *, min_size: int, max_size: int, startup_options: bool = True
+    ) -> None:
         self._conninfo = conninfo
+        self._startup_options = startup_options
         self._sizes = (min_size, max_size)
         self._lock = Lock()
         self._pool: ConnectionPool[Connection] | None = None
@@ -107,7 +119,9 @@ class Sessions:
 
     def _complete(self) -> str:
         given = self._conninfo
-        return complete_conninfo(given if isinstance(given, str) else given())
+        return complete_conninfo(
+            given if isinstance(given, str) else given(), startup_options=self._startup_options
+        )
 
     def _check(self, connection: Connection) -> None:
         try:
