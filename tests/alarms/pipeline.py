@@ -2,8 +2,9 @@
 
 What is compressed, and nothing else: a minute is over when `measure` was called, however long it
 took. Before each, every time in the tables that gauges read is moved back by 60 s, so that ages and
-counts over a minute are what they would be; and a millisecond of latency counts as several (`LATENCY_SCALE`).
-Maintenance is the deployed function, invoked by us; everything else runs at its own pace.
+counts over a minute are what they would be; and a millisecond of latency counts as several
+(`LATENCY_SCALE`). Maintenance is the deployed function, invoked by us; everything else runs at its
+own pace.
 """
 
 from __future__ import annotations
