@@ -1,0 +1,175 @@
+"""The embed service: tasks that come and go as the policies of the template want it.
+
+Application Auto Scaling is modelled as documented: target tracking makes alarms of its own, and
+sets the desired count in proportion to what it is; a step adds to it. AWS does not say what it
+takes for the count while tasks start; here it is the desired one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.scaling.engine import Clock
+from bench.scaling.queues import Message, Queue
+from bench.scaling.stages import Task
+from bench.scaling.template import Policies
+
+PERIOD_S = 60.0
+#: Of the alarms that target tracking makes for itself: one-minute values in a row before it adds,
+#: and before it removes; below this share of the target.
+OUT_PERIODS, IN_PERIODS, IN_SHARE = 3, 15, 0.9
+
+
+@dataclass(frozen=True)
+class Point:
+    """What CloudWatch has of one minute."""
+
+    at_s: float
+    visible: int
+    work: int
+    running: int
+    desired: int
+
+    @property
+    def backlog(self) -> float:
+        """The metric of the template: visible messages for each running task, or all of them."""
+        return self.visible / max(1, self.running)
+
+    @property
+    def backlog_of_wanted(self) -> float:
+        """What the metric could be instead: for each task that is wanted, starting ones too."""
+        return self.visible / max(1, self.desired)
+
+
+class Service:
+    """The embed service.
+
+    Parameters
+    ----------
+    start_s
+        From the order to a task that receives.
+    metric_delay_s
+        After which a minute's values are there for alarms.
+    of_wanted
+        Whether the backlog is divided by wanted tasks, and not by running ones.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        inbox: Queue,
+        policies: Policies,
+        *,
+        rate: float,
+        start_s: float,
+        then: Callable[[Message], None],
+        metric_delay_s: float = 60.0,
+        scales: bool = True,
+        of_wanted: bool = False,
+    ) -> None:
+        self.desired = policies.least
+        self.task_s = 0.0
+        self._clock, self._inbox, self._policies = clock, inbox, policies
+        self._rate, self._start_s, self._then = rate, start_s, then
+        self._delay_s, self._of_wanted = metric_delay_s, of_wanted
+        self._tasks: dict[Task, float] = {}
+        self._points: deque[Point] = deque(maxlen=IN_PERIODS)
+        self._free_at = {"out": 0.0, "in": 0.0, "from zero": 0.0}
+        inbox.wake = self._wake
+        if scales:
+            clock.every(PERIOD_S, self._measure)
+
+    @property
+    def running(self) -> list[Task]:
+        """Tasks that receive."""
+        return [task for task in self._tasks if task.is_running]
+
+    def set(self, desired: int, *, start_s: float | None = None) -> None:
+        """Want so many tasks, within the bounds."""
+        self.desired = max(self._policies.least, min(self._policies.most, desired))
+        self._reconcile(self._start_s if start_s is None else start_s)
+
+    def interrupt(self, *, notice: bool) -> None:
+        """Lose a running task, and have the service replace it."""
+        task = self.running[0]
+        if notice:
+            task.stop()
+        else:
+            task.kill()
+        self._remove(task)
+        self._reconcile(self._start_s)
+
+    def billed_s(self) -> float:
+        """Seconds that instances were paid for, until now."""
+        return self.task_s + sum(self._clock.now - began for began in self._tasks.values())
+
+    def _wake(self) -> None:
+        for task in list(self._tasks):
+            task.pump()
+
+    def _reconcile(self, start_s: float) -> None:
+        while len(self._tasks) < self.desired:
+            self._launch(start_s)
+        for task in list(reversed(self._tasks)):
+            if len(self._tasks) <= self.desired:
+                break
+            task.stop()
+            self._remove(task)
+
+    def _launch(self, start_s: float) -> None:
+        task = Task(
+            self._clock,
+            self._inbox,
+            rate=self._rate,
+            buffer_tokens=self._policies.buffer_tokens,
+            then=self._then,
+        )
+        self._tasks[task] = self._clock.now
+        self._clock.after(start_s, lambda: task.start() if task in self._tasks else None)
+
+    def _remove(self, task: Task) -> None:
+        self.task_s += self._clock.now - self._tasks.pop(task)
+
+    # ---- CloudWatch
+
+    def _measure(self) -> None:
+        visible, held = len(self._inbox.visible), len(self._inbox.held)
+        point = Point(self._clock.now, visible, visible + held, len(self.running), self.desired)
+        self._clock.after(self._delay_s, lambda: self._judge(point))
+
+    def _judge(self, point: Point) -> None:
+        self._points.append(point)
+        policies, points = self._policies, list(self._points)
+        if point.desired < 1 and point.visible >= 1 and self._may("from zero"):
+            self._wait("from zero", policies.from_zero_cooldown_s)
+            self.set(max(self.desired, 1))
+        idle = points[-policies.idle_periods :]
+        if len(idle) == policies.idle_periods and all(one.work == 0 for one in idle):
+            self.set(policies.least)
+        self._track(points)
+
+    def _track(self, points: list[Point]) -> None:
+        if self.desired == 0:
+            return  # in proportion to nothing it adds nothing: the step leaves zero
+        target = self._policies.target
+        values = [one.backlog_of_wanted if self._of_wanted else one.backlog for one in points]
+        wanted = math.ceil(self.desired * values[-1] / target)
+        last = values[-OUT_PERIODS:]
+        if len(last) == OUT_PERIODS and min(last) > target:
+            if wanted > self.desired and self._may("out"):
+                self._wait("out", self._policies.out_cooldown_s)
+                self.set(wanted)
+            return
+        is_low = len(values) == IN_PERIODS and max(values) < IN_SHARE * target
+        if is_low and wanted < self.desired and self._may("in"):
+            self._wait("in", self._policies.in_cooldown_s)
+            self.set(max(1, wanted))
+
+    def _may(self, policy: str) -> bool:
+        return self._clock.now >= self._free_at[policy]
+
+    def _wait(self, policy: str, cooldown_s: float) -> None:
+        self._free_at[policy] = self._clock.now + cooldown_s
