@@ -21,6 +21,7 @@ import pytest
 from tests.e2e.client import Client, Queues, wait_until
 from tests.e2e.cloud import Cloud, with_model
 from tests.emf import is_emf, metrics_of
+from tests.exposition import samples_of
 from tests.localstack import endpoint_url
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -135,6 +136,26 @@ def test_every_line_of_metrics_is_as_cloudwatch_reads_it(talkative: Cloud, clien
     for stage in ("chunk", "store"):
         expected = {"MessagesProcessed", "StageLatency", "BatchSize", "PayloadBytes"}
         assert expected <= found[stage].keys()
+
+
+def test_one_page_has_gauges_totals_and_workers(talkative: Cloud, client: Client) -> None:
+    client.store("default", "Wind moves clouds.", "scraped")
+    key = (talkative.data_dir / "api_key").read_text().strip()
+
+    def scrape() -> dict[str, float]:
+        headers = {"Authorization": f"Bearer {key}"}
+        page = httpx.get(f"{talkative.url}/metrics", headers=headers, timeout=60, trust_env=False)
+        assert page.status_code == 200
+        found = samples_of(page.text)
+        return found if 'embedpipe_messages_processed_total{stage="store"}' in found else {}
+
+    found = wait_until(scrape, what="the store stage is on the page", timeout_s=TIMEOUT_S)
+
+    assert found['embedpipe_queue_depth{stage="embed"}'] >= 0
+    assert found['embedpipe_requests_total{stage="api"}'] > 0
+    assert found['embedpipe_stage_latency_seconds_count{stage="chunk"}'] > 0
+    assert found['embedpipe_worker_done_total{worker="worker-1"}'] > 0
+    assert found['embedpipe_worker_healthy{worker="worker-1"}'] == 1
 
 
 def shown(vector: list[float]) -> set[str]:

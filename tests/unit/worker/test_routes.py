@@ -22,12 +22,14 @@ from embedpipe.ports.models import Tuning
 from embedpipe.stages.embed import embed_each
 from embedpipe.worker.admission import Memory
 from embedpipe.worker.cache import VectorCache
+from embedpipe.worker.counters import Counters
 from embedpipe.worker.loading import Loader
 from embedpipe.worker.routes import make_app
 from embedpipe.worker.serving import Serving
 from embedpipe.worker.synchronous import SynchronousEmbeddings
 from starlette.testclient import TestClient
 
+from tests.exposition import samples_of
 from tests.unit.worker.bench import Bench, some_settings, token
 
 MODEL = replace(fake_model(max_tokens=16), matryoshka_dimensions=(8, 16))
@@ -117,11 +119,13 @@ class Endpoint:
                     {
                         "held_messages": 1,
                         "held_tokens": 2,
+                        "requests_active": 0,
                         "counters": {"passes": 3, "embed_s": 0.5},
                     },
                 ),
                 token=options.pop("token", None),
                 memory=memory,
+                counters=options.pop("counters", None),
             )
         )
 
@@ -607,12 +611,32 @@ def test_health_says_whether_the_worker_works(healthy: bool, status: int) -> Non
 
 
 def test_metrics_are_in_the_format_of_prometheus() -> None:
-    lines = Endpoint().http.get("/metrics").text.splitlines()
+    found = samples_of(Endpoint().http.get("/metrics").text)
 
-    assert "embedpipe_worker_healthy 1" in lines
-    assert "embedpipe_worker_held_tokens 2" in lines
-    assert "# TYPE embedpipe_worker_passes_total counter" in lines
-    assert "embedpipe_worker_embed_seconds_total 0.5" in lines
+    assert found == {
+        "embedpipe_worker_healthy": 1,
+        "embedpipe_worker_held_messages": 1,
+        "embedpipe_worker_held_tokens": 2,
+        "embedpipe_worker_requests_active": 0,
+        "embedpipe_worker_passes_total": 3,
+        "embedpipe_worker_embed_seconds_total": 0.5,
+    }
+
+
+@pytest.mark.parametrize(("error", "failed"), [(None, 0), (EmbedderUnavailableError(), 1)])
+def test_requests_for_vectors_are_counted_with_their_durations(
+    error: Exception | None, failed: int
+) -> None:
+    counters = Counters()
+    endpoint = Endpoint(counters=counters)
+    endpoint.work.error = error
+
+    endpoint.embed()
+    endpoint.http.get("/health")
+
+    counts = counters.read()
+    assert (counts["requests"], counts["failed_requests"]) == (1, failed)
+    assert len(counters.sampled().values["request_s"]) == 1
 
 
 def test_a_worker_that_others_can_reach_needs_a_token() -> None:

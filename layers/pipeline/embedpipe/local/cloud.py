@@ -21,6 +21,7 @@ from embedpipe.local.functions import API, Functions, Workers, worker_variables
 from embedpipe.local.gateway import Gateway
 from embedpipe.local.keeper import Keeper
 from embedpipe.local.process import Guard
+from embedpipe.local.scraped import Scraped
 from embedpipe.local.server import Server, listen
 from embedpipe.local.template import Template
 from embedpipe.local.variables import Addresses
@@ -151,10 +152,16 @@ class LocalCloud:
             logs=directory.logs,
             event_sources=directory.event_sources,
         )
+        # Before anything is printed that counts.
+        scraped = Scraped(
+            directory.logs,
+            {f"worker-{n}": f"http://127.0.0.1:{port}/metrics" for n, port in enumerate(ports, 1)},
+        )
         self._functions.start()
         gateway = Gateway(
             self._functions.pools[API],
             binary_media_types=self._template.binary_media_types(),
+            more_metrics=scraped.text,
         )
         self._server = Server(gateway, self._listening)
         self._server.start()

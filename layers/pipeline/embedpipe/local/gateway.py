@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 # API Gateway's limit on all headers together, Lambda's on an event.
 HEADERS_LIMIT_BYTES = 10_240
 EVENT_LIMIT_BYTES = 6_291_456
+METRICS = frozenset({"/metrics", "/api/v1/metrics"})
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -45,6 +47,8 @@ class Gateway:
     binary_media_types
         Content types whose bodies travel in base64; all others travel as text. API Gateway replaces
         what is not UTF-8 in them; here it is refused, since a document must not change on its way.
+    more_metrics
+        Gives what to add to a page of metrics that the function gave, of the requests in work.
     """
 
     def __init__(
@@ -54,7 +58,9 @@ class Gateway:
         binary_media_types: Sequence[str] = (),
         max_waiting: int = 64,
         bodies: Bodies | None = None,
+        more_metrics: Callable[[int], str] | None = None,
     ) -> None:
+        self._more_metrics = more_metrics
         self._function = function
         self._binary = list(binary_media_types)
         self._limit = function.max_concurrency + max_waiting
@@ -110,7 +116,14 @@ class Gateway:
         loop = asyncio.get_running_loop()
         try:
             answer = await loop.run_in_executor(self._threads, self._function.invoke, event)
-            return response(answer)
+            answered = response(answer)
+            if request.url.path in METRICS and answered.status_code == 200 and self._more_metrics:
+                # This request is in work too, and nobody wants to know.
+                active = self._in_flight - 1
+                more = await loop.run_in_executor(None, self._more_metrics, active)
+                headers = {"Cache-Control": "no-store"}
+                return Response(bytes(answered.body) + more.encode(), 200, headers, METRICS_TYPE)
+            return answered
         except ThrottledError:
             return problem(503, "UNAVAILABLE", "The API is stopping.", {"Retry-After": "5"})
         except InvocationError as exc:

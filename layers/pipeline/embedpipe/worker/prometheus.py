@@ -6,7 +6,7 @@ from __future__ import annotations
 def prometheus(is_healthy: bool, details: dict[str, object]) -> str:
     """Give what /health says as text."""
     lines = ["# TYPE embedpipe_worker_healthy gauge", f"embedpipe_worker_healthy {is_healthy:d}"]
-    for name in ("held_messages", "held_tokens"):
+    for name in ("held_messages", "held_tokens", "requests_active"):
         lines += [
             f"# TYPE embedpipe_worker_{name} gauge",
             f"embedpipe_worker_{name} {details[name]}",
