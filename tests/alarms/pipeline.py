@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ QUEUES = {stage: f"{stage.title()}Queue" for stage in STAGES}
 DLQS = {stage: f"{stage.title()}Dlq" for stage in STAGES}
 #: How many milliseconds of an alarm one of ours counts for.
 LATENCY_SCALE = 3.0
-MINUTE_S = 60
+FREEZE_EVERY_S = 0.05
 ROOT = Path(__file__).parents[2]
 #: What a killed or frozen process held comes back in seconds, and nothing is rescued meanwhile.
 ENVIRONMENT = {
@@ -44,6 +44,7 @@ ENVIRONMENT = {
     "EMBED_TUNE_S": "0",
     "EMBED_HEARTBEAT_S": "1",
     "EMBED_WAIT_S": "1",
+    "EMBED_MESSAGE_MAX_CHUNKS": "1",
     "RESCUE_IDLE_S": "86400",
     "RETRY_BACKOFF_BASE_S": "0.1",
 }
@@ -63,6 +64,9 @@ class Pipeline:
         self._thread = threading.Thread(target=self._run, name="cloud", daemon=True)
         self._worker: subprocess.Popen[bytes] | None = None
         self._open = ExitStack()
+        self._frozen: set[str] = set()
+        self._is_over = threading.Event()
+        self._freezer = threading.Thread(target=self._keep_frozen, name="freezer", daemon=True)
         self._read: dict[Path, int] = {}
         self.samples = Samples()
 
@@ -90,10 +94,14 @@ class Pipeline:
             stderr=subprocess.STDOUT,
         )
         wait_until(self.client.is_healthy, what="a worker", timeout_s=90)
+        self._freezer.start()
         self.collection = self.client.create_collection()
 
     def stop(self) -> None:
         """Stop everything."""
+        self._is_over.set()
+        if self._freezer.is_alive():
+            self._freezer.join()
         self._open.close()
         if self._worker is not None:
             self._worker.send_signal(signal.SIGCONT)
@@ -142,14 +150,17 @@ class Pipeline:
         assert answer.status_code == 200, answer.text
 
     def freeze(self, *stages: str) -> None:
-        """Let processes of stages stand still, as a host that hangs does."""
-        for pid in self._pids(stages):
-            os.kill(pid, signal.SIGSTOP)
+        """Let processes of stages stand still, as a host that hangs does, until they are thawed.
+
+        Those that are started instead of them, as Lambda does after a timeout, stand still, too.
+        """
+        self._frozen.update(stages)
+        self._signal(signal.SIGSTOP, *stages)
 
     def thaw(self, *stages: str) -> None:
         """Let them go on."""
-        for pid in self._pids(stages):
-            os.kill(pid, signal.SIGCONT)
+        self._frozen.difference_update(stages)
+        self._signal(signal.SIGCONT, *stages)
 
     def stalled(self) -> int:
         """Count the workers that miss their heartbeats."""
@@ -220,11 +231,17 @@ class Pipeline:
         self._read[log] = self._read.get(log, 0) + len(whole) + bool(whole)
         return whole.decode(errors="replace").splitlines()
 
-    def _pids(self, stages: tuple[str, ...]) -> list[int]:
+    def _keep_frozen(self) -> None:
+        while not self._is_over.wait(FREEZE_EVERY_S):
+            self._signal(signal.SIGSTOP, *self._frozen)
+
+    def _signal(self, number: signal.Signals, *stages: str) -> None:
         functions = self._cloud._functions
         assert functions is not None and self._worker is not None
         by_stage = {**functions.pids(), "embed": [self._worker.pid]}
-        return [pid for stage in stages for pid in by_stage[stage]]
+        for pid in [pid for stage in stages for pid in by_stage[stage]]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _is_up_or_gone(self) -> bool:
         return self._ready.is_set() or not self._thread.is_alive()
