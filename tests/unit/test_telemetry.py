@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,11 @@ def test_no_level_filters_the_metrics_of_the_functions() -> None:
     Source: AWS, Lambda Developer Guide, "Log-level filtering".
     """
     assert "ApplicationLogLevel" not in (ROOT / "template.yaml").read_text()
+
+
+def test_the_table_of_metrics_has_all_of_them_and_no_others() -> None:
+    page = (ROOT / "docs" / "observability.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 6]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+    assert sorted(named) == sorted(telemetry.UNITS)

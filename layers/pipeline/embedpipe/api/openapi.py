@@ -42,7 +42,7 @@ _ERROR_HEADERS = {
 _EVERY_ANSWER = ("X-Trace-Id", "traceparent")
 _HEADERS = {
     "X-Trace-Id": "Id of the trace.",
-    "traceparent": "W3C trace context, the caller's or a new one.",
+    "traceparent": "W3C trace context: the caller's trace or a new one, the span of the API.",
     "WWW-Authenticate": "How to authenticate.",
     "Retry-After": "Seconds to wait.",
     "X-Embeddings-Provider": "Who computed the vectors.",
