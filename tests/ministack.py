@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,8 +25,24 @@ def free_port() -> int:
 
 
 @contextmanager
-def ministack(directory: Path, port: int | None = None) -> Iterator[str]:
-    """Run MiniStack; give its URL."""
+def ministack(
+    directory: Path,
+    port: int | None = None,
+    *,
+    scratch: Path | None = None,
+    functions: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """Run MiniStack; give its URL.
+
+    Parameters
+    ----------
+    directory
+        Where its log goes.
+    scratch
+        Where it unpacks what it runs, if not there.
+    functions
+        Variables that every function on it gets beside its own.
+    """
     port = port or free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment = {
@@ -35,7 +51,8 @@ def ministack(directory: Path, port: int | None = None) -> Iterator[str]:
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        "TMPDIR": str(directory),
+        "TMPDIR": str(scratch or directory),
+        **(functions or {}),
         "DOCKER_HOST": f"unix://{directory}/no-docker.sock",
     }
     with (directory / "ministack.log").open("wb") as log:

@@ -100,6 +100,10 @@ class Cloud:
         [pid] = self.endpoint()["pids"]["workers"]
         return int(pid)
 
+    def api_key(self) -> str:
+        """Give the key that its API takes."""
+        return (self.data_dir / "api_key").read_text().strip()
+
     def send(self, signal_number: int) -> None:
         """Send it a signal."""
         assert self._process is not None
@@ -121,7 +125,7 @@ class Cloud:
     @contextmanager
     def client(self, key: str | None = None) -> Iterator[Client]:
         """Make a client; with the right API key, if no other is given."""
-        made = Client(self.url, key or (self.data_dir / "api_key").read_text().strip())
+        made = Client(self.url, key or self.api_key())
         try:
             yield made
         finally:

@@ -1,17 +1,27 @@
-"""One local cloud for the whole session; tests keep apart by collections of their own."""
+"""One target for the whole session; tests keep apart by collections of their own.
+
+E2E_TARGET says which: `local`, a local cloud, or the stack of template.yaml on `ministack` or
+`localstack`. What a test needs of it, it says by its fixtures: `target` is any of them; `cloud` has
+processes that can be frozen and killed, `stack` has what CloudFormation knows. A test of one is
+skipped on the other.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from embedpipe.local.functions import WORKER_WAIT_S
 
 from tests.e2e.client import Client, Queues
 from tests.e2e.cloud import Cloud, with_model
+from tests.e2e.targets import LOCAL, Target, chosen, deployed_to
 from tests.localstack import endpoint_url
 from tests.real_model import MODELS_DIR, the_real_model
+from tests.stacks.deployed import DeployedStack
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +34,8 @@ def models_dir() -> Path:
 @pytest.fixture(scope="session")
 def cloud(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A running cloud. A laptop that cannot start one skips, with the reason; the build fails."""
+    if chosen() != LOCAL:
+        pytest.skip(f"needs the processes of a local cloud, and runs on a stack on {chosen()}")
     data_dir = with_model(tmp_path_factory.mktemp("cloud"), models_dir)
     made = Cloud(
         data_dir,
@@ -42,21 +54,40 @@ def cloud(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with made.queues() as queues:
         for queue in ("ChunkQueue", "EmbedHighQueue", "EmbedQueue", "EmbedLowQueue", "StoreQueue"):
             queues.set_visibility(queue, 4)
+    # A poll that began before hides what it receives for as long as the template says; the worker
+    # may be frozen with it, and keep a message for that minute.
+    time.sleep(float(WORKER_WAIT_S) + 0.5)
     yield made
     assert made.stop() == 0, made.log()
 
 
 @pytest.fixture(scope="session")
-def client(cloud: Cloud) -> Iterator[Client]:
-    """The API, with the right key."""
-    with cloud.client() as made:
+def stack(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedStack]:
+    """A deployed stack, gone afterwards."""
+    if chosen() == LOCAL:
+        pytest.skip("needs a deployed stack, and runs on a local cloud")
+    with deployed_to(chosen(), tmp_path_factory.mktemp("stack"), models_dir) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def queues(cloud: Cloud) -> Iterator[Queues]:
+def target(request: pytest.FixtureRequest) -> Target:
+    """What this session tests."""
+    made: Target = request.getfixturevalue("cloud" if chosen() == LOCAL else "stack")
+    return made
+
+
+@pytest.fixture(scope="session")
+def client(target: Target) -> Iterator[Client]:
+    """The API, with the right key."""
+    with target.client() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def queues(target: Target) -> Iterator[Queues]:
     """The queues."""
-    with cloud.queues() as made:
+    with target.queues() as made:
         yield made
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.client import Client
-from tests.e2e.cloud import Cloud
+from tests.e2e.targets import LOCAL, MINISTACK, Target, chosen
 from tests.e2e.texts import SCRIPTS, a_text
 
 
@@ -92,6 +92,8 @@ def test_five_megabytes_are_accepted_cut_and_cancelled_and_hold_up_nobody(
 
 @pytest.mark.parametrize("document_id", ["a b:c", "100%", "100%25", "ümläut-日本", "q?x=1&y#z"])
 def test_a_document_is_read_by_any_id(client: Client, collection: str, document_id: str) -> None:
+    if "%25" in document_id and chosen() == MINISTACK:
+        pytest.skip("MiniStack decodes a path twice")
     client.submit(collection, "Some text.", document_id)
 
     path = f"/collections/{collection}/documents/{quote(document_id, safe='')}"
@@ -115,6 +117,9 @@ def test_a_document_is_read_by_any_id(client: Client, collection: str, document_
 def test_bad_input_is_refused_with_a_code(
     client: Client, body: dict[str, object], status: int, code: str
 ) -> None:
+    if status == 413 and chosen() != LOCAL:
+        pytest.skip("what Lambda does not take, the function does not see")
+
     answer = client.request("POST", "/embeddings/jobs", json=body)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -132,8 +137,8 @@ def test_what_is_not_json_is_refused(client: Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "MALFORMED_REQUEST")
 
 
-def test_a_wrong_key_is_refused(cloud: Cloud) -> None:
-    with cloud.client("not-the-key-of-this-cloud") as stranger:
+def test_a_wrong_key_is_refused(target: Target) -> None:
+    with target.client("not-the-key-of-this-target") as stranger:
         answer = stranger.request("GET", "/embeddings/jobs")
 
     assert answer.status_code == 401

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from tests.e2e.client import Client
-from tests.e2e.cloud import Cloud
+from tests.e2e.targets import Target
 
 MODEL_ID = "all-MiniLM-L6-v2"
 REFERENCE = Path(__file__).resolve().parents[1] / "data" / "minilm_reference.json"
@@ -23,11 +23,10 @@ Floats = npt.NDArray[np.float32]
 
 
 @pytest.fixture
-def embeddings(cloud: Cloud) -> Iterator[openai.OpenAI]:
+def embeddings(target: Target) -> Iterator[openai.OpenAI]:
     """The openai client, with the right key."""
-    key = (cloud.data_dir / "api_key").read_text().strip()
     with openai.OpenAI(
-        base_url=f"{cloud.url}/v1", api_key=key, max_retries=0, timeout=60
+        base_url=f"{target.url}/v1", api_key=target.api_key(), max_retries=0, timeout=60
     ) as client:
         yield client
 

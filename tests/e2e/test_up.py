@@ -12,6 +12,8 @@ import pytest
 from tests.e2e.cloud import Cloud, gone, with_model
 from tests.localstack import endpoint_url
 
+pytestmark = pytest.mark.usefixtures("cloud")
+
 
 def test_the_verbs_ingest_search_and_list(cloud: Cloud, tmp_path: Path) -> None:
     folder = tmp_path / "texts"
