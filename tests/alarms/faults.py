@@ -12,7 +12,7 @@ from tests.e2e.test_deliveries import _store_message
 
 #: Above the 100 of the alarms.
 MANY = 105
-#: Above the 30 of the alarms: 0.5 a second.
+#: Above the 30 a minute of the alarms: 0.5 a second.
 POISON_A_MINUTE = 35
 FAILURES = 6
 #: Above the 5 s and the 10 s of the alarms.

@@ -18,7 +18,7 @@ MINUTE, HOUR = 60, 3600
 OF_ONE_METRIC = {
     "Dlq": ("ApproximateNumberOfMessagesVisible", "Maximum", ">= 1", 1),
     "DlqDepth": ("DlqDepth", "Maximum", "> 100", 5),
-    "DlqIngest": ("DlqArrivals", "Maximum", f"> {0.5 * MINUTE:g}", 10),
+    "DlqIngest": ("DlqArrivals", "Sum", f"> {0.5 * 5 * MINUTE:g}", 10),
     "QueueAge": ("QueueAge", "Maximum", "> 300", 5),
     "Latency": ("StageLatency", "p95", "> 5000", 10),
 }
@@ -36,8 +36,9 @@ OPERATORS = {
     "GreaterThanOrEqualToThreshold": ">=",
     "LessThanThreshold": "<",
 }
-#: Of metric math, what an alarm may safely use: AWS warns of functions over whole series.
-FUNCTIONS = {"IF", "FILL", "DIFF", "PERIOD", "AND"}
+#: Of metric math, what an alarm may safely use: AWS warns of functions over whole series, and of
+#: FILL where the newest minute comes late.
+FUNCTIONS = {"IF", "DIFF", "PERIOD"}
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +105,8 @@ def test_a_stage_stagnates_below_a_tenth_a_second_while_a_hundred_wait(
     assert breach(alarm) == "< 0.1"
     assert alarm["EvaluationPeriods"] * metrics["depth"]["Period"] == 10 * MINUTE
     assert watched(alarm) == (
-        "IF(depth > 100 AND FILL(paused, 0) < 1, IF(messages > jobs, messages, jobs)"
-        " / PERIOD(depth), 1)"
+        "IF(depth > 100, IF(depth * paused > 0, 1, IF(messages > jobs, messages, jobs)"
+        " / PERIOD(depth)), 1)"
     )
     assert {name: metric["MetricName"] for name, metric in metrics.items()} == {
         "depth": "QueueDepth",
@@ -126,8 +127,8 @@ def test_a_requeue_is_throttled_where_age_grows_and_little_is_done(
     assert breach(alarm) == "< 0.5"
     assert alarm["EvaluationPeriods"] * metrics["age"]["Period"] == 15 * MINUTE
     assert watched(alarm) == (
-        "IF(DIFF(age) > 120 AND FILL(paused, 0) < 1, IF(messages > jobs, messages, jobs)"
-        " / PERIOD(age), 1)"
+        "IF(DIFF(age) > 120, IF(age * paused > 0, 1, IF(messages > jobs, messages, jobs)"
+        " / PERIOD(age)), 1)"
     )
     assert (metrics["age"]["MetricName"], metrics["age"]["Stat"]) == ("QueueAge", "Average")
 
