@@ -23,7 +23,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e events localstack e2e-localstack alarms bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
+.PHONY: help setup demo test check lint format types unit contract integration e2e events localstack e2e-localstack deploy-ministack alarms bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -70,6 +70,15 @@ events: $(VENV)/.dev $(RIE) $(MODEL) ## Invoke every file of events/ under AWS's
 e2e-localstack: $(VENV)/.dev $(LOCALSTACK_VENV)/.ready $(MODEL) ## The same, and the queues' contracts, with LocalStack as the queue
 	$(BIN)/python -m tests.localstack $(BIN)/python -m pytest tests/e2e
 	$(BIN)/python -m tests.localstack $(BIN)/python -m pytest tests/contract -k localstack
+
+# The functions run on the Python of the tests, and the layer has to fit it.
+STACK_RUNTIME = $(shell $(BIN)/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+STACK_BUILD = PATH="$(CURDIR)/$(BIN):$$PATH" $(MAKE) build RUNTIME=$(STACK_RUNTIME)
+STACK_TESTS = $(BIN)/python -m pytest -o timeout_func_only=true --ignore tests/e2e/test_observability.py tests/e2e $(if $(K),-k "$(K)")
+
+deploy-ministack: $(VENV)/.dev $(SAM_VENV)/.ready $(MODEL) ## Deploy template.yaml to MiniStack, and run the end-to-end suite on it
+	$(STACK_BUILD)
+	E2E_TARGET=ministack $(STACK_TESTS)
 
 localstack: $(LOCALSTACK_VENV)/.ready ## Run LocalStack's SQS and S3 on 127.0.0.1 (PORT=4566), until Ctrl-C
 	scripts/localstack $(or $(PORT),4566) .embedpipe/localstack
