@@ -23,7 +23,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e events localstack e2e-localstack deploy-ministack alarms bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
+.PHONY: help setup demo test check lint format types unit contract integration e2e events sam-local localstack e2e-localstack deploy-ministack alarms bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -63,8 +63,11 @@ integration: $(VENV)/.dev $(MODEL) ## Tests with PostgreSQL and emulated AWS ser
 e2e: $(VENV)/.dev $(MODEL) ## Tests of the whole pipeline from outside
 	$(BIN)/python -m pytest tests/e2e
 
-events: $(VENV)/.dev $(RIE) $(MODEL) ## Invoke every file of events/ under AWS's Lambda runtime, without Docker
-	$(BIN)/python -m tests.lambdas
+events: $(VENV)/.dev $(RIE) $(MODEL) ## Invoke events/ under AWS's Lambda runtime, without Docker (K=chunk_; BUILT=1 after build)
+	$(BIN)/python -m tests.lambdas $(if $(BUILT),--built $(RUNTIME)) $(K)
+
+sam-local: build $(VENV)/.dev $(MODEL) ## Invoke events/ with `sam local` in containers; skips without a Docker engine (K=api_)
+	scripts/sam-local $(RUNTIME) $(K)
 
 # Contracts run over LocalStack alone here: the other backends have had theirs in `make test`.
 e2e-localstack: $(VENV)/.dev $(LOCALSTACK_VENV)/.ready $(MODEL) ## The same, and the queues' contracts, with LocalStack as the queue

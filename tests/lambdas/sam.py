@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import time
 import urllib.error
@@ -23,14 +22,17 @@ from typing import Any
 
 from embedpipe.local import intrinsics
 from embedpipe.local.emulator import CREDENTIALS, client
+from embedpipe.local.process import Child, Guard
 
 from tests.lambdas.case import Case
+from tests.lambdas.deployed import PATIENCE
 from tests.lambdas.rie import FunctionError, read_answer
 from tests.lambdas.world import MODEL_ID, World
 from tests.ministack import free_port
 from tests.sqs_events import EVENTS, event
 
-INVOKE_S = 300.0
+#: The first one builds an image with the layer in it.
+INVOKE_S = 900.0
 LOOPBACK = "127.0.0.1"
 MODELS = "models"
 
@@ -110,6 +112,7 @@ def derive_template(built: Path, world: World, host: str) -> Path:
         variables = in_container(world, world.variables(name), host)
         properties = document["Resources"][function.logical_id]["Properties"]
         properties["Environment"] = {"Variables": variables}
+        properties["Timeout"] = int(function.timeout_s) * PATIENCE
     derived = built.with_name("local.json")
     derived.write_text(json.dumps(document, indent=1, default=str))
     return derived
@@ -149,22 +152,24 @@ def start_api(sam: SamCli, log: Path) -> Iterator[str]:
     """Run `sam local start-api`; give its URL."""
     port = free_port()
     url = f"http://{LOOPBACK}:{port}"
+    guard = Guard()
     command = sam.command("start-api", "--port", str(port), "--warm-containers", "LAZY")
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command, env=sam.environment(), stdout=stream, stderr=stream, start_new_session=True
-        )
+    # Stopped by SIGTERM and not by SIGINT, which it may ignore; its containers go with it.
+    child = Child(
+        "start-api",
+        command,
+        guard=guard,
+        log=log,
+        environment=sam.environment(),
+        grace_s=60.0,
+    )
     try:
-        _wait_for(url, process, log)
+        child.start()
+        _wait_for(url, child, log)
         yield url
     finally:
-        # Not SIGINT, which it ignores when its shell started it in the background.
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        child.stop()
+        guard.close()
 
 
 def request(url: str, case: Case) -> dict[str, Any]:
@@ -183,10 +188,9 @@ def request(url: str, case: Case) -> dict[str, Any]:
             return {"statusCode": exc.code, "body": exc.read().decode()}
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(url: str, child: Child, log: Path) -> None:
     deadline = time.monotonic() + INVOKE_S
-    # Its own answer to a method that no route has: no function is invoked.
-    while process.poll() is None and time.monotonic() < deadline:
+    while child.is_running and time.monotonic() < deadline:
         if "Running on http" in log.read_text(errors="replace"):
             return
         time.sleep(0.2)

@@ -6,6 +6,7 @@ the address of Docker's bridge, and how the names of the events begin. `scripts/
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from functools import partial
@@ -41,12 +42,16 @@ def main(runtime: str, bridge: str, *words: str) -> int:
             cases = [case for case in chosen(words) if case.function != EMBED]
             width = None if words else WIDTH
             failed = report(cases, world, sam.invoke, width=width)
+            of_api = [case for case in cases if case.function == API]
+            if not of_api:
+                return 1 if failed else 0
             say("\nsam local start-api")
             with start_api(sam, Path(scratch) / "start-api.log") as url:
-                of_api = [case for case in cases if case.function == API]
                 failed += report(of_api, world, partial(request, url), width=width)
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
+    # An end in order when told to end, so that nothing is left running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(*sys.argv[1:]))
