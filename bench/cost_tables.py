@@ -22,8 +22,7 @@ BEGIN, END = "<!-- bench.cost_tables: {} -->", "<!-- end -->"
 #: Name and arguments of each size.
 SIZES = {
     "hobby": "--documents 2000 --together 50",
-    "hobby, cheap": "--documents 2000 --together 50 --compute cpu-spot --database given "
-    "--network none",
+    "hobby, cheap": "--documents 2000 --together 50 --compute cpu --database given --network none",
     "100,000 a month": "--documents 100000 --slo 60 --compute cpu",
     "100 M tokens a day": "--documents 200000 --per day --tokens 500 --slo 60 --months 12",
     "the same, searched": "--documents 200000 --per day --tokens 500 --slo 60 --keep 3 "
@@ -31,10 +30,10 @@ SIZES = {
 }
 IDLE = {
     "as it comes": "--documents 1 --together 1 --months 1",
+    "database that pauses": "--documents 1 --months 1 --database aurora-pause",
     "a CPU task always there": "--documents 1 --months 1 --compute cpu --min-tasks 1",
     "a GPU task always there": "--documents 1 --months 1 --min-tasks 1",
-    "least": "--documents 1 --months 1 --compute cpu-spot --database given --network none "
-    "--no-tracing",
+    "least": "--documents 1 --months 1 --compute cpu --database given --network none --no-tracing",
 }
 _CHEAPER = "100,000 a month, on a GPU"
 _CHEAPER_ARGUMENTS = "--documents 100000"

@@ -192,7 +192,7 @@ class Bench:
             return OutboxRow("default", "chunk", admission.job_id, asked[-1].encode())
 
         for text in documents:
-            self.database.jobs.admit(_new_job(text), row)
+            self.database.jobs.admit(new_job(text), row)
         self.database.outbox.sent(
             [OutboxRow("default", "chunk", one.job_id, one.encode()) for one in asked]
         )
@@ -216,7 +216,8 @@ class Bench:
         return StoreRequested(**fields, dimensions=384, vectors=vectors).encode()
 
 
-def _new_job(text: str) -> NewJob:
+def new_job(text: str) -> NewJob:
+    """Give a job for a text of its own document."""
     data = text.encode()
     return NewJob(
         tenant_id="default",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -14,6 +15,8 @@ from bench.scaling.engine import Clock, Servers
 from bench.scaling.pipeline import Pipeline, Setting
 from bench.scaling.queues import Message, Queue
 from bench.scaling.template import policies
+
+ROOT = Path(__file__).parents[3]
 
 
 def messages(count: int) -> list[Message]:
@@ -134,6 +137,16 @@ def test_the_simulation_comes_near_what_was_measured() -> None:
         measured_s = 60 * run.jobs / run.jobs_per_min
 
         assert validation.simulated_s(run) == pytest.approx(measured_s, rel=0.2)
+
+
+def test_tables_of_the_page_are_what_the_simulation_says() -> None:
+    # `python -m bench.scaling --docs` writes them all; these are quick.
+    page = (ROOT / "docs" / "capacity.md").read_text()
+
+    assert validation.table() in page
+    for name, compute in (("GPU", Compute.GPU), ("CPU", Compute.CPU)):
+        outcome = scenarios.first_vector(compute)
+        assert f"| one document, {name} | {outcome.first_s:.0f} s | {outcome.last_s:.0f} s" in page
 
 
 def test_a_plot_is_small_and_well_formed() -> None:

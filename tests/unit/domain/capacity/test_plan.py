@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -152,6 +153,19 @@ def test_tasks_run_for_as_long_as_they_compute_and_a_quarter_more() -> None:
 
 def test_aurora_at_its_least_costs_43_80() -> None:
     assert quantity(a_plan(), "Aurora capacity") * 0.12 == pytest.approx(43.80)
+
+
+def test_aurora_that_pauses_is_awake_for_maintenance_once_an_hour() -> None:
+    # Nothing but one run an hour, at random: awake e^(1/6) - 1 of e^(1/6) hours.
+    made = a_plan(a_workload(documents=1, together=1_000_000), database=Database.AURORA_PAUSE)
+
+    assert made.needs.storage.mean_acu == pytest.approx(0.5 * (1 - math.exp(-1 / 6)), rel=1e-3)
+
+
+def test_a_task_that_always_runs_keeps_aurora_awake() -> None:
+    made = a_plan(database=Database.AURORA_PAUSE, min_tasks=1)
+
+    assert made.needs.storage.mean_acu == 0.5
 
 
 def test_database_grows_by_rows_texts_and_vectors() -> None:
@@ -337,7 +351,7 @@ def test_every_row_of_the_books_is_asked_for() -> None:
 
     for compute, database, network, index, value_bytes, tokens, documents in product(*ways):
         workload = a_workload(tokens=tokens, queries_per_s=0.05, documents=documents)
-        chosen = Choices(compute, database, network, index, value_bytes)
+        chosen = Choices(compute, database, network, index, value_bytes, all_alarms=tokens > 200)
         plan(workload, chosen, Books(figures, prices))
 
     assert set(figures) - figures.asked == set()

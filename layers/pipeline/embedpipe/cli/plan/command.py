@@ -83,6 +83,9 @@ def plan_command(
         int | None,
         typer.Option(min=0, help="Embed tasks that always run. Default: as few as --slo allows."),
     ] = None,
+    all_alarms: Annotated[
+        bool, typer.Option("--all-alarms", help="AlarmSet=all; else the basic ones.")
+    ] = False,
     tracing: Annotated[bool, typer.Option(help="X-Ray.")] = True,
     free_tier: Annotated[
         bool, typer.Option(help="Take off what AWS gives away each month.")
@@ -129,6 +132,7 @@ def plan_command(
         index=index,
         value_bytes=vector.value_bytes,
         min_tasks=min_tasks,
+        all_alarms=all_alarms,
         tracing=tracing,
         free_tier=free_tier,
     )

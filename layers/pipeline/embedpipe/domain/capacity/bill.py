@@ -129,7 +129,7 @@ def _embed(needs: Needs, books: Books) -> Iterator[Line]:
 
 def _database(needs: Needs, books: Books) -> Iterator[Line]:
     need = needs.storage
-    if needs.choices.database is Database.AURORA:
+    if needs.choices.database.is_aurora:
         units = need.mean_acu * HOURS_A_MONTH
         yield _line(needs, books, "database", "Aurora capacity", units, "aurora_acu_hours")
         yield _line(needs, books, "database", "Aurora storage", need.gb, "aurora_gb_months")
@@ -158,7 +158,7 @@ def _watching(needs: Needs, books: Books) -> Iterator[Line]:
     gb = calls * figures["log_bytes"] / 1e9
     insights = figures["insights_metrics"] * min(1.0, needs.embedding.task_hours / HOURS_A_MONTH)
     metrics = figures["custom_metrics"] + insights
-    alarms = figures["alarm_metrics"]
+    alarms = figures["alarm_metrics_all" if needs.choices.all_alarms else "alarm_metrics_basic"]
     yield _line(needs, books, "watching", "logs taken in", gb, "log_gb")
     yield _line(needs, books, "watching", "metrics", metrics, "metrics")
     yield _line(needs, books, "watching", "alarms, by metric", alarms, "alarm_metrics")
@@ -178,7 +178,7 @@ def _traces(needs: Needs) -> float:
 
 
 def _secrets(needs: Needs, books: Books) -> Iterator[Line]:
-    count = books.figures["secrets"] + (needs.choices.database is Database.AURORA)
+    count = books.figures["secrets"] + needs.choices.database.is_aurora
     yield _line(needs, books, "secrets", "Secrets Manager", count, "secrets")
 
 

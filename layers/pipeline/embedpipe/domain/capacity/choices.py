@@ -30,10 +30,22 @@ class Database(StrEnum):
 
     #: The cluster that the template makes.
     AURORA = "aurora"
+    #: The same with DatabaseMinCapacity=0 and maintenance once an hour, so that it can pause.
+    AURORA_PAUSE = "aurora-pause"
     #: One burstable instance of RDS, given to the template by its host.
     RDS = "rds"
     #: One that is there already and costs nothing more.
     GIVEN = "given"
+
+    @property
+    def is_aurora(self) -> bool:
+        """Whether the template makes it."""
+        return self in {Database.AURORA, Database.AURORA_PAUSE}
+
+    @property
+    def runs_an_hour(self) -> int:
+        """How often maintenance comes."""
+        return 1 if self is Database.AURORA_PAUSE else 60
 
 
 class Network(StrEnum):
@@ -65,6 +77,8 @@ class Choices:
         Of one number of a vector: 4 for `vector`, 2 for `halfvec`.
     embed_wait_s
         How long an idle embed task's poll waits: `EMBED_WAIT_S`.
+    all_alarms
+        Whether AlarmSet is `all`.
     tracing
         Whether X-Ray records the functions.
     free_tier
@@ -78,5 +92,6 @@ class Choices:
     value_bytes: int = 4
     min_tasks: int | None = None
     embed_wait_s: float = 5.0
+    all_alarms: bool = False
     tracing: bool = True
     free_tier: bool = True

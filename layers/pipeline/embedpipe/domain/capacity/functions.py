@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedpipe.domain.capacity.book import Book
+from embedpipe.domain.capacity.choices import Choices
 from embedpipe.domain.capacity.queueing import concurrency, in_flight
 from embedpipe.domain.capacity.workload import HOURS_A_MONTH, Document, Workload
 
 #: Fewer an event source mapping does not take as its maximum concurrency.
 LEAST_OF_A_MAPPING = 2
-MAINTENANCE_RUNS = HOURS_A_MONTH * 60
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,22 @@ class Function:
         return self.invocations * self.each_s * self.memory_mb / 1024
 
 
-def functions(workload: Workload, doc: Document, figures: Book) -> tuple[Function, ...]:
+def functions(
+    workload: Workload, doc: Document, choices: Choices, figures: Book
+) -> tuple[Function, ...]:
     """Size the functions; the searches of the api function stand in a row of their own."""
     batches = doc.batches * workload.documents
     searches = workload.queries_per_s * HOURS_A_MONTH * 3600
     peak = workload.peak_per_s
     reads = 1 + figures["status_reads"]
     each = doc.chunks_per_batch
+    runs = choices.database.runs_an_hour * HOURS_A_MONTH
     rows = (
         ("api: submit and follow", "api", 0.0, peak * reads, workload.documents * reads, 1),
         ("api: search", "api_search", 0.0, workload.peak * workload.queries_per_s, searches, 1),
         ("chunk", "chunk", doc.chunks, peak, workload.documents, LEAST_OF_A_MAPPING),
         ("store", "store", each, peak * doc.batches, batches, LEAST_OF_A_MAPPING),
-        ("maintenance", "maintenance", 0.0, 1 / 60, MAINTENANCE_RUNS, 1),
+        ("maintenance", "maintenance", 0.0, runs / HOURS_A_MONTH / 3600, runs, 1),
     )
     return tuple(
         _function(name, figures, key, chunks, per_s, month, least)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from embedpipe.domain.capacity.book import Book
 from embedpipe.domain.capacity.choices import Choices
 from embedpipe.domain.capacity.embedding import Embedding
-from embedpipe.domain.capacity.functions import MAINTENANCE_RUNS
 from embedpipe.domain.capacity.workload import BILLED_BYTES, HOURS_A_MONTH, Document, Workload
 
 _EMBED_QUEUES = 3
@@ -61,7 +60,9 @@ def requests(
         of_messages=workload.documents * of_document,
         of_idle_tasks=embed.idle_hours * _EMBED_QUEUES * polls_an_hour,
         of_mappings=_MAPPINGS * figures["pollers"] * 3600 / figures["poll_wait_s"] * HOURS_A_MONTH,
-        of_maintenance=MAINTENANCE_RUNS * figures["maintenance_requests"],
+        of_maintenance=choices.database.runs_an_hour
+        * HOURS_A_MONTH
+        * figures["maintenance_requests"],
         moved_gb=workload.documents * moved / 1e9,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedpipe.domain.capacity.choices import Database, Index
+from embedpipe.domain.capacity.choices import Index
 from embedpipe.domain.capacity.plan import Plan
 
 #: What an Aurora cluster takes at most, and what Lambda allows an account from the start.
@@ -46,7 +46,7 @@ def _of_search(made: Plan) -> Iterator[str]:
 
 def _of_limits(made: Plan) -> Iterator[str]:
     needs = made.needs
-    if needs.choices.database is Database.AURORA and needs.storage.peak_acu > MOST_ACU:
+    if needs.choices.database.is_aurora and needs.storage.peak_acu > MOST_ACU:
         yield (
             f"Not possible: one Aurora cluster has {MOST_ACU} units at most, and this takes "
             f"{needs.storage.peak_acu:,.0f}."

@@ -19,6 +19,8 @@ from embedpipe.domain.capacity.workload import Workload, document
 _TRIFLE_USD = 0.10
 _LEAST_API_RATE = 10
 _TOGETHER = 100
+#: What a task may hold, in seconds of its work: more would be kept from tasks that start.
+_BUFFER_S = 5
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ def plan(workload: Workload, choices: Choices, books: Books) -> Plan:
         workload=workload,
         choices=choices,
         document=doc,
-        functions=functions(workload, doc, books.figures),
+        functions=functions(workload, doc, choices, books.figures),
         embedding=embed,
-        storage=storage(workload, doc, choices, books.figures),
+        storage=storage(workload, doc, embed, choices, books.figures),
         requests=requests(workload, doc, embed, choices, books.figures),
     )
     return Plan(needs, bill(needs, books))
@@ -83,7 +85,7 @@ def template_parameters(made: Plan) -> dict[str, str]:
     by_name = {one.name: one for one in needs.functions}
     peak = sum(one.peak_per_s for one in needs.functions if one.name.startswith("api"))
     rate = max(_LEAST_API_RATE, math.ceil(2 * peak))
-    found = {
+    found: dict[str, object] = {
         "ChunkMaximumConcurrency": by_name["chunk"].concurrency,
         "StoreMaximumConcurrency": by_name["store"].concurrency,
         "ApiRequestsPerSecond": rate,
@@ -92,8 +94,14 @@ def template_parameters(made: Plan) -> dict[str, str]:
         "EmbedMaxTasks": max(1, needs.embedding.tasks or 1),
         "EmbedBacklogPerTask": needs.embedding.backlog_per_task,
     }
-    if needs.choices.database is Database.AURORA:
+    if needs.choices.database.is_aurora:
         found["DatabaseMaxCapacity"] = max(1, round(needs.storage.peak_acu + 0.5))
+    if needs.choices.database is Database.AURORA_PAUSE:
+        found |= {"DatabaseMinCapacity": 0, "MaintenanceSchedule": "'rate(1 hour)'"}
+    if needs.choices.compute is not Compute.CPU_SPOT:
+        found["EmbedCompute"] = needs.choices.compute.value
+    if not needs.choices.compute.is_gpu:
+        found["EmbedBufferTokens"] = round(_BUFFER_S * needs.embedding.tokens_per_s)
     return {name: str(value) for name, value in found.items()}
 
 
@@ -145,6 +153,11 @@ def _changes(choices: Choices) -> Iterator[tuple[str, Choices, str]]:
         "no way to model providers" if nat else "one zone's failure cuts all off",
     )
     yield (
+        "Aurora that pauses (DatabaseMinCapacity=0), maintenance once an hour",
+        replace(choices, database=Database.AURORA_PAUSE),
+        "15 to 30 s to wake; up to an hour until what was lost is sent again; gauges by the hour",
+    )
+    yield (
         "a small RDS instance instead of Aurora",
         replace(choices, database=Database.RDS),
         "one zone, no growth by itself, burst credits",
@@ -169,6 +182,7 @@ def _changes(choices: Choices) -> Iterator[tuple[str, Choices, str]]:
         replace(choices, embed_wait_s=20.0),
         "a stopping task takes up to 20 s longer",
     )
+    yield "AlarmSet=basic", replace(choices, all_alarms=False), "no alarm on a burn rate or ratio"
     yield "no X-Ray", replace(choices, tracing=False), "no trace across the stages"
 
 
@@ -182,5 +196,5 @@ _PRICES = {
     Compute.GPU: "minutes to start",
     Compute.GPU_SPOT: "taken away at two minutes' notice, perhaps not to be had",
     Compute.CPU: "far slower for each task",
-    Compute.CPU_SPOT: "far slower for each task, taken away at two minutes' notice",
+    Compute.CPU_SPOT: "as CPUs, taken away at two minutes' notice; not in the template",
 }

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedpipe.domain.capacity.book import Book
-from embedpipe.domain.capacity.choices import Choices, Index
+from embedpipe.domain.capacity.choices import Choices, Database, Index
+from embedpipe.domain.capacity.embedding import Embedding
+from embedpipe.domain.capacity.queueing import awake_share
 from embedpipe.domain.capacity.workload import HOURS_A_MONTH, Document, Workload
 
 _GB = 1e9
@@ -45,7 +47,9 @@ class Storage:
     io_requests: float
 
 
-def storage(workload: Workload, doc: Document, choices: Choices, figures: Book) -> Storage:
+def storage(
+    workload: Workload, doc: Document, embed: Embedding, choices: Choices, figures: Book
+) -> Storage:
     """Size the database."""
     chunks = workload.stored_documents * doc.chunks
     vector_bytes = workload.dimensions * choices.value_bytes
@@ -68,7 +72,8 @@ def storage(workload: Workload, doc: Document, choices: Choices, figures: Book) 
         hot_gb=hot_bytes / _GB,
         mean_vcpu=mean,
         peak_vcpu=peak,
-        mean_acu=max(figures["acu_least"], memory_acu, _acu(mean, figures)),
+        mean_acu=_awake(workload, embed, choices, figures)
+        * max(figures["acu_least"], memory_acu, _acu(mean, figures)),
         peak_acu=_rounded(max(figures["acu_least"], memory_acu, _acu(peak, figures))),
         search_ms=search_ms,
         io_requests=workload.documents
@@ -76,6 +81,20 @@ def storage(workload: Workload, doc: Document, choices: Choices, figures: Book) 
         * figures["wal_factor"]
         / figures["io_bytes"],
     )
+
+
+def _awake(workload: Workload, embed: Embedding, choices: Choices, figures: Book) -> float:
+    """Say for what share of the month it is not paused.
+
+    Documents, searches and maintenance wake it, and an embed task keeps it awake: its heartbeats
+    connect. These are taken to come at random.
+    """
+    if choices.database is not Database.AURORA_PAUSE:
+        return 1.0
+    an_hour = workload.documents / HOURS_A_MONTH / workload.together
+    an_hour += workload.queries_per_s * 3600 + choices.database.runs_an_hour
+    asked = awake_share(an_hour, idle_h=figures["pause_minutes"] / 60, start_h=0.0)
+    return min(1.0, max(asked, embed.task_hours / HOURS_A_MONTH))
 
 
 def _document_bytes(workload: Workload, doc: Document, figures: Book) -> float:
