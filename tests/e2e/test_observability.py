@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def talkative(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A cloud that logs all it can."""
+    """A cloud that logs all it can. A laptop that cannot start one skips; the build fails."""
     made = Cloud(
         with_model(tmp_path_factory.mktemp("talkative"), models_dir),
         EMBED_TUNE_S="0",
@@ -49,7 +50,12 @@ def talkative(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         POWERTOOLS_LOG_LEVEL="DEBUG",
         OPENAI_API_KEY=PROVIDER_KEY,
     )
-    made.start()
+    try:
+        made.start()
+    except AssertionError as exc:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the local cloud does not start here: {exc}")
     yield made
     assert made.stop() == 0, made.log()
 
