@@ -67,6 +67,26 @@ def test_a_stage_stagnates_unless_it_moves_is_short_of_work_or_is_held(
     assert rings("EmbedStagnationAlarm", 10, lambda _: minute) == expected
 
 
+@pytest.mark.parametrize(
+    ("silent", "state"),
+    [(set(), State.ALARM), ({"StagePaused"}, State.ALARM), ({"QueueDepth"}, State.OK)],
+)
+def test_a_stage_stagnates_though_the_newest_minute_comes_late(
+    silent: set[str], state: State
+) -> None:
+    alarms, samples = load(), Samples()
+    printed = {"QueueDepth": 101.0, "StagePaused": 0.0, "JobsProcessed": 0.0}
+    for minute in range(30):
+        for name, value in printed.items():
+            if minute < 15 or name not in silent:
+                samples.add(Metric("embedpipe", name, "embed"), [value * (minute >= 15)])
+        samples.now += 1
+
+        found = alarms.look(samples)["EmbedStagnationAlarm"]
+
+    assert found is state
+
+
 def test_a_queue_that_grows_old_is_throttled_below_half_a_message_a_second() -> None:
     def throttled(done: int, **others: float) -> list[int]:
         return rings(
