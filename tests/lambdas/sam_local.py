@@ -16,7 +16,15 @@ from tests.e2e.cloud import with_model
 from tests.lambdas.case import API, EMBED
 from tests.lambdas.relay import relayed
 from tests.lambdas.report import WIDTH, chosen, report, say
-from tests.lambdas.sam import SamCli, derive_template, ports, request, start_api, upload_model
+from tests.lambdas.sam import (
+    LOOPBACK,
+    SamCli,
+    derive_template,
+    ports,
+    request,
+    start_api,
+    upload_model,
+)
 from tests.lambdas.world import ROOT, a_world
 from tests.real_model import MODELS_DIR
 
@@ -36,7 +44,7 @@ def main(runtime: str, bridge: str, *words: str) -> int:
                 program=ROOT / ".venv-sam" / "bin" / "sam",
                 template=derive_template(BUILT, world, bridge),
                 runtime=runtime,
-                endpoint_url=world.addresses.endpoint_url,
+                endpoint_url=world.addresses.endpoint_url.replace(LOOPBACK, bridge),
             )
             say("sam local invoke")
             cases = [case for case in chosen(words) if case.function != EMBED]
