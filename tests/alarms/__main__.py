@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests.alarms", description=__doc__)
     parser.add_argument("--only", default="", help="a word in the names of faults")
     parser.add_argument("--template", type=Path, default=PATH, help="another one than ours")
-    parser.add_argument("--scale", type=float, default=LATENCY_SCALE, help="1 where it is slow")
+    parser.add_argument(
+        "--scale", type=float, default=LATENCY_SCALE, help="2.8 or more: see faults"
+    )
     parser.add_argument("--healthy", type=int, default=HEALTHY_MINUTES, help="minutes before")
     parser.add_argument("--verbose", action="store_true", help="print what rings in each minute")
     asked = parser.parse_args(arguments)

@@ -15,7 +15,7 @@ MANY = 105
 #: Above the 30 a minute of the alarms: 0.5 a second.
 POISON_A_MINUTE = 35
 FAILURES = 6
-#: Above the 5 s and the 10 s of the alarms.
+#: Above the 5 s and the 10 s of the alarms; functions wait for a statement no longer than 4 s.
 SLOW_S, VERY_SLOW_S = 5.3, 10.6
 
 Expected = dict[str, tuple[int, int]]
@@ -169,6 +169,7 @@ def _slow(pipeline: Pipeline, minute: int) -> None:
         seconds = VERY_SLOW_S if minute == 1 else SLOW_S
         database.execute("SELECT pg_sleep(%s)", [seconds / pipeline.latency_scale])
     pipeline.settle()
+    pipeline.wait_for_worker()
 
 
 def _forbid(pipeline: Pipeline) -> None:

@@ -125,6 +125,18 @@ class Pipeline:
         self.queues.wait_until_empty([*QUEUES.values(), "EmbedHighQueue", "EmbedLowQueue"])
         wait_until(lambda: not self.open_jobs(), what="no job is open", timeout_s=120)
 
+    def wait_for_worker(self) -> None:
+        """Wait until the worker has printed what it did: it does so on its own."""
+        log = self._directory / "logs" / "worker.log"
+        before = log.stat().st_size
+
+        def has_told_twice() -> bool:
+            with log.open("rb") as stream:
+                stream.seek(before)
+                return stream.read().count(b'"_aws"') >= 2
+
+        wait_until(has_told_twice, what="the worker's metrics")
+
     def open_jobs(self) -> int:
         """Count the jobs that are not final."""
         with self.database() as database:
