@@ -174,12 +174,12 @@ def _slow(pipeline: Pipeline, minute: int) -> None:
 
 def _forbid(pipeline: Pipeline) -> None:
     with pipeline.database() as database:
-        database.execute("REVOKE DELETE ON jobs FROM embedpipe_maintenance")
+        database.execute("REVOKE DELETE ON worker_heartbeats FROM embedpipe_maintenance")
 
 
 def _allow(pipeline: Pipeline) -> None:
     with pipeline.database() as database:
-        database.execute("GRANT DELETE ON jobs TO embedpipe_maintenance")
+        database.execute("GRANT DELETE ON worker_heartbeats TO embedpipe_maintenance")
 
 
 FAULTS = (
@@ -221,15 +221,15 @@ FAULTS = (
         during=_slow,
     ),
     Fault(
-        "maintenance may not delete jobs",
+        "maintenance may not delete heartbeats",
         {"MaintenanceAlarm": (5, 5)},
         begin=_forbid,
         mend=_allow,
     ),
     Fault(
         "maintenance does not run",
-        # Five periods, and two more that are looked at before data counts as missing.
-        {"MeasuringAlarm": (7, 7)},
+        # Five periods and two more that are looked at; the minute before the first counts, too.
+        {"MeasuringAlarm": (6, 6)},
         is_measured=False,
     ),
 )
