@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 from pathlib import Path
 
@@ -89,6 +90,26 @@ def test_more_values_than_cloudwatch_takes_become_another_line(
     lines = capsys.readouterr().out.splitlines()
     assert metrics_of(lines)["store"][telemetry.STAGE_LATENCY] == [*range(250)]
     assert [len(directive_of(line)[0]["StageLatency"]) for line in lines] == [100, 100, 50]
+
+
+def test_a_line_of_metrics_is_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    class Output(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return super().write(text)
+
+    tell = telemetry.of("store")
+    tell.metrics.clear_metrics()
+    tell.measure(telemetry.BATCH_SIZE, 1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", Output())
+        tell.flush()
+
+    [line] = written
+    assert line.endswith("}\n")
 
 
 def test_the_environment_adds_no_dimension(

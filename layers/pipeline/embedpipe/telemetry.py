@@ -6,6 +6,8 @@ POWERTOOLS_SERVICE_NAME unset: the stage is set here.
 
 from __future__ import annotations
 
+import json
+import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -194,9 +196,15 @@ class Telemetry:
         self.measure(name, round(seconds * 1000, 3))
 
     def flush(self) -> None:
-        """Print the metrics of the invocation, one line in the embedded metric format."""
+        """Print the metrics of the invocation, one line in the embedded metric format.
+
+        Line and line break are one write: `print` makes two, and a log line of another thread of
+        the worker between them would spoil both.
+        """
         if self.metrics.metric_set:
-            self.metrics.flush_metrics()
+            line = json.dumps(self.metrics.serialize_metric_set(), separators=(",", ":"))
+            self.metrics.clear_metrics()
+            sys.stdout.write(f"{line}\n")
 
 
 @cache
