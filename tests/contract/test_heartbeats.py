@@ -95,6 +95,20 @@ def test_whoever_beats_forgets_those_not_heard_of_for_an_hour(
     assert [worker.worker_id for worker in beats.all()] == ["dead for a while", "alive"]
 
 
+def test_a_worker_that_beats_seldom_is_seen_as_stalled_before_it_is_forgotten(
+    backend: Backend, beats: Heartbeats
+) -> None:
+    beat(beats, "seldom", interval_s=3600.0)
+    backend.age_heartbeats(4 * 3600)
+    beat(beats, "alive")
+    backend.maintenance.housekeeping.remove_records(audit_days=1, days=1, limit=1)
+
+    assert {one.worker_id: one.is_stalled for one in beats.all()} == {
+        "seldom": True,
+        "alive": False,
+    }
+
+
 def test_a_worker_that_comes_back_after_an_hour_is_itself_again(
     backend: Backend, beats: Heartbeats
 ) -> None:

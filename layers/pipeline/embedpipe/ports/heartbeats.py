@@ -10,6 +10,8 @@ from typing import Protocol
 MISSED_BEATS = 3
 #: Workers that were not heard of for so long are forgotten. One that was killed rings until then.
 KEPT_S = 3600
+#: But not before so many of its beats are missing: one that beats seldom is to be seen as stalled.
+KEPT_BEATS = 2 * MISSED_BEATS
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class WorkerBeat:
     is_stalled: bool
 
 
+def kept_s(interval_s: float) -> float:
+    """Say for how long a worker is remembered that was to beat that often."""
+    return max(KEPT_S, KEPT_BEATS * interval_s)
+
+
 class Heartbeats(Protocol):
     """Workers that say that they live. Times are the database's.
 
@@ -45,7 +52,7 @@ class Heartbeats(Protocol):
     def beat(
         self, worker_id: str, stage: str, state: str, in_flight: int, interval_s: float
     ) -> None:
-        """Say that a worker lives, and forget those not heard of for an hour.
+        """Say that a worker lives, and forget those not heard of for `kept_s`.
 
         Parameters
         ----------

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from embedpipe.adapters.memory.database_state import State
-from embedpipe.ports.heartbeats import KEPT_S, MISSED_BEATS, WorkerBeat
+from embedpipe.ports.heartbeats import MISSED_BEATS, WorkerBeat, kept_s
 
 
 class MemoryHeartbeats:
@@ -25,9 +25,9 @@ class MemoryHeartbeats:
             beats[worker_id] = WorkerBeat(
                 worker_id, stage, state, in_flight, interval_s, since, now, is_stalled=False
             )
-            kept_from = now - timedelta(seconds=KEPT_S)
-            for old in [one for one in beats.values() if one.last_beat < kept_from]:
-                del beats[old.worker_id]
+            for old in list(beats.values()):
+                if now - old.last_beat > timedelta(seconds=kept_s(old.interval_s)):
+                    del beats[old.worker_id]
 
     def leave(self, worker_id: str) -> None:
         """See `ports.Heartbeats.leave`."""

@@ -9,7 +9,7 @@ from embedpipe.adapters.memory.audit import write_down
 from embedpipe.adapters.memory.database_rows import DocumentRow, JobRow
 from embedpipe.adapters.memory.database_state import State
 from embedpipe.domain.audit import Act
-from embedpipe.ports.heartbeats import KEPT_S
+from embedpipe.ports.heartbeats import kept_s
 from embedpipe.ports.housekeeping import Compacted, OldRecords, Removed
 
 VersionKey = tuple[str, str, str, int]
@@ -159,9 +159,12 @@ class MemoryHousekeeping:
             before = self._state.now() - timedelta(days=audit_days)
             old = [entry for entry in self._state.audit[:limit] if entry.at < before]
             self._state.audit[:] = [entry for entry in self._state.audit if entry not in old]
-            silent = self._state.now() - timedelta(seconds=KEPT_S)
-            beats = self._state.worker_heartbeats
-            dead = [name for name, beat in beats.items() if beat.last_beat < silent]
+            now, beats = self._state.now(), self._state.worker_heartbeats
+            dead = [
+                name
+                for name, beat in beats.items()
+                if now - beat.last_beat > timedelta(seconds=kept_s(beat.interval_s))
+            ]
             for name in dead:
                 del beats[name]
             return OldRecords(audit=len(old), heartbeats=len(dead))

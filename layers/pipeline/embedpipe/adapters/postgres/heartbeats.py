@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedpipe.adapters.postgres.sessions import Sessions
-from embedpipe.ports.heartbeats import KEPT_S, MISSED_BEATS, WorkerBeat
+from embedpipe.ports.heartbeats import KEPT_BEATS, KEPT_S, MISSED_BEATS, WorkerBeat
 from embedpipe.sql import statement
 
 
@@ -24,6 +24,7 @@ class PostgresHeartbeats:
             "in_flight": in_flight,
             "interval_s": interval_s,
             "kept_s": KEPT_S,
+            "kept_beats": KEPT_BEATS,
         }
         # The next beat makes up for one that a crash of the server loses.
         with self._sessions.transaction(durable=False) as connection:

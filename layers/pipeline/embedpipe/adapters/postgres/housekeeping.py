@@ -8,7 +8,7 @@ from typing import Any
 from embedpipe.adapters.postgres.audit import write_down
 from embedpipe.adapters.postgres.sessions import Sessions
 from embedpipe.domain.audit import Act
-from embedpipe.ports.heartbeats import KEPT_S
+from embedpipe.ports.heartbeats import KEPT_BEATS, KEPT_S
 from embedpipe.ports.housekeeping import Compacted, OldRecords, Removed
 from embedpipe.sql import statement
 
@@ -109,7 +109,8 @@ class PostgresHousekeeping:
 
     def remove_records(self, *, audit_days: float, days: float, limit: int) -> OldRecords:
         """See `ports.Housekeeping.remove_records`."""
-        parameters = {"audit_days": audit_days, "days": days, "limit": limit, "kept_s": KEPT_S}
+        parameters = {"audit_days": audit_days, "days": days, "limit": limit}
+        parameters |= {"kept_s": KEPT_S, "kept_beats": KEPT_BEATS}
         counts = []
         for name in ("remove_audit", "remove_heartbeats", "remove_redrives"):
             with self._sessions.transaction() as connection:

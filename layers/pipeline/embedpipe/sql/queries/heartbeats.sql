@@ -5,7 +5,8 @@ WITH gone AS (
     WHERE worker_id IN (
         SELECT worker_id
         FROM worker_heartbeats
-        WHERE beat_at < clock_timestamp() - make_interval(secs => %(kept_s)s)
+        WHERE beat_at < clock_timestamp()
+            - make_interval(secs => greatest(%(kept_s)s, %(kept_beats)s * interval_s))
           AND worker_id <> %(worker_id)s
         FOR UPDATE SKIP LOCKED)
 )

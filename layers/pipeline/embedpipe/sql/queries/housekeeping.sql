@@ -183,7 +183,8 @@ WHERE (a.tenant_id, a.audit_id) = (o.tenant_id, o.audit_id)
 -- remove_heartbeats --
 -- Workers that have said nothing for long are gone; others that beat remove them, too.
 DELETE FROM worker_heartbeats
-WHERE beat_at < now() - make_interval(secs => %(kept_s)s)
+WHERE beat_at < now()
+    - make_interval(secs => greatest(%(kept_s)s, %(kept_beats)s * interval_s))
 
 -- remove_redrives --
 -- Redrives that ended long ago.
