@@ -462,6 +462,24 @@ def test_scaling_looks_at_all_lanes_together(stack: Stack, name: str) -> None:
     assert sum("MetricStat" in metric for metric in metrics) <= 10  # what an alarm may hold
 
 
+@pytest.mark.parametrize(
+    ("name", "expression"),
+    [
+        ("EmbedFromZeroAlarm", "IF(visible * FILL(wanted, REPEAT) > 0, 0, visible)"),
+        (
+            "EmbedBacklogPolicy",
+            "IF(visible * FILL(tasks, REPEAT) > 0, visible / FILL(tasks, REPEAT), visible)",
+        ),
+    ],
+)
+def test_a_count_of_tasks_that_comes_late_is_not_taken_for_zero(
+    stack: Stack, name: str, expression: str
+) -> None:
+    [watched] = [one for one in scaling_metrics(stack, name) if one["ReturnData"]]
+
+    assert watched["Expression"] == expression
+
+
 def test_idle_means_no_message_in_any_state_in_any_lane(stack: Stack) -> None:
     counted = {
         (lane, metric["MetricStat"]["Metric"]["MetricName"])
