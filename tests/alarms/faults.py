@@ -174,12 +174,12 @@ def _slow(pipeline: Pipeline, minute: int) -> None:
 
 def _forbid(pipeline: Pipeline) -> None:
     with pipeline.database() as database:
-        database.execute("REVOKE DELETE ON worker_heartbeats FROM embedpipe_maintenance")
+        database.execute("REVOKE UPDATE ON outbox FROM embedpipe_maintenance")
 
 
 def _allow(pipeline: Pipeline) -> None:
     with pipeline.database() as database:
-        database.execute("GRANT DELETE ON worker_heartbeats TO embedpipe_maintenance")
+        database.execute("GRANT UPDATE ON outbox TO embedpipe_maintenance")
 
 
 FAULTS = (
@@ -221,7 +221,7 @@ FAULTS = (
         during=_slow,
     ),
     Fault(
-        "maintenance may not delete heartbeats",
+        "maintenance may not claim the outbox",
         {"MaintenanceAlarm": (5, 5)},
         begin=_forbid,
         mend=_allow,
