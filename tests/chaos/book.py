@@ -20,6 +20,8 @@ class Accepted:
     ----------
     answers
         Every job id that a 202 for its key has named: one, whatever was lost and posted again.
+    accepted_at
+        When the first 202 came.
     cancelled_at
         When a cancel of it was acknowledged; `is_meddled` when anybody only tried to end it.
     """
@@ -27,6 +29,7 @@ class Accepted:
     submission: Submission
     job_id: str
     version: int
+    accepted_at: float = 0.0
     answers: set[str] = field(default_factory=set)
     cancelled_at: float | None = None
     refused_cancel: bool = False
@@ -41,9 +44,8 @@ class Book:
         self._lock = threading.Lock()
         self.accepted: dict[str, Accepted] = {}
         self.versions: dict[Document, dict[int, Accepted]] = {}
-        #: When a document was last said to be deleted, and when anything was last begun with it.
-        self.deleted_at: dict[Document, float] = {}
-        self.touched_at: dict[Document, float] = {}
+        #: The last deletion that was acknowledged: when it was asked for, and when it was answered.
+        self.deleted: dict[Document, tuple[float, float]] = {}
         #: When each key was first posted, and until when a deletion may have ended jobs.
         self._posted_at: dict[str, float] = {}
         self._deletion_ends: dict[Document, float] = {}
@@ -58,7 +60,6 @@ class Book:
     def begin(self, submission: Submission, now: float) -> None:
         """A new version of a document is on its way."""
         with self._lock:
-            self.touched_at[submission.tenant, submission.document] = now
             self._posted_at.setdefault(submission.key, now)
 
     def begin_deletion(self, document: Document) -> None:
@@ -73,12 +74,12 @@ class Book:
         with self._lock:
             self._deletion_ends[document] = now
 
-    def accept(self, submission: Submission, job_id: str, version: int) -> Accepted:
+    def accept(self, submission: Submission, job_id: str, version: int, now: float) -> Accepted:
         """A 202 has come."""
         with self._lock:
             found = self.accepted.get(submission.key)
             if found is None:
-                found = Accepted(submission, job_id, version)
+                found = Accepted(submission, job_id, version, now)
                 self.accepted[submission.key] = found
                 key = (submission.tenant, submission.document)
                 self.versions.setdefault(key, {})[version] = found
@@ -86,6 +87,15 @@ class Book:
                     found.is_meddled = True
             found.answers.add(job_id)
             return found
+
+    def was_deleted(self, document: Document, version: int, by: float) -> bool:
+        """Say whether a version was known before a deletion that was over by then.
+
+        One whose 202 came later may have been admitted after the deletion.
+        """
+        accepted = self.of_document(document).get(version)
+        asked, answered = self.deleted.get(document, (0.0, inf))
+        return accepted is not None and accepted.accepted_at < asked and answered < by
 
     def violate(self, what: str) -> None:
         """Something happened that must not."""

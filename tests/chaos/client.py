@@ -138,7 +138,8 @@ class Client:
 
     def _accepted(self, submission: Submission, answer: Answer) -> Accepted:
         self._book.count("202s")
-        return self._book.accept(submission, answer.body["job_id"], answer.body["version"])
+        said = answer.body
+        return self._book.accept(submission, said["job_id"], said["version"], time.monotonic())
 
     def _follow(self, act: Act, accepted: Accepted) -> None:
         submission = accepted.submission
@@ -177,13 +178,14 @@ class Client:
     def _delete(self, accepted: Accepted) -> None:
         submission = accepted.submission
         document = (submission.tenant, submission.document)
+        began = time.monotonic()
         self._book.begin_deletion(document)
         path = f"/collections/default/documents/{segment(submission.document)}"
         answer = self._patiently(submission.tenant, "DELETE", path)
         if answer.status == 200 or answer.status in ENDED:
             self._book.end_deletion(document, time.monotonic())
         if answer.status == 200:
-            self._book.deleted_at[document] = time.monotonic()
+            self._book.deleted[document] = (began, time.monotonic())
             self._book.count("deletes")
         elif answer.status not in ENDED:
             self._book.violate(f"delete of {document}: {answer.status} {answer.body}")

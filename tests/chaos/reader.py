@@ -87,10 +87,8 @@ class Reader:
         accepted = self._book.of_document(document).get(version)
         if accepted and accepted.cancelled_at is not None and accepted.cancelled_at < began:
             return [f"version {version}, whose cancel had been acknowledged"]
-        deleted = self._book.deleted_at.get(document)
-        touched = self._book.touched_at.get(document, 0.0)
-        if deleted is not None and touched < deleted < began:
-            return ["it had been deleted"]
+        if self._book.was_deleted(document, version, began):
+            return [f"version {version}, after which it had been deleted"]
         return []
 
 

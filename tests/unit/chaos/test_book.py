@@ -28,13 +28,13 @@ def test_a_deletion_ends_what_was_posted_before_it_was_over_and_nothing_later() 
     before, meanwhile, after = map(a_submission, ("before", "meanwhile", "after"))
 
     book.begin(before, 1.0)
-    known = book.accept(before, "job-1", 1)
+    known = book.accept(before, "job-1", 1, 1.5)
     book.begin_deletion(DOCUMENT)
     book.begin(meanwhile, 2.0)
-    early = book.accept(meanwhile, "job-2", 2)
+    early = book.accept(meanwhile, "job-2", 2, 2.5)
     book.end_deletion(DOCUMENT, 3.0)
     book.begin(after, 4.0)
-    later = book.accept(after, "job-3", 3)
+    later = book.accept(after, "job-3", 3, 4.5)
 
     assert [one.is_meddled for one in (known, early, later)] == [True, True, False]
 
@@ -48,4 +48,16 @@ def test_an_answer_that_comes_after_the_deletion_counts_by_when_it_was_asked_for
     book.end_deletion(DOCUMENT, 2.0)
     book.begin(lost, 3.0)
 
-    assert book.accept(lost, "job-1", 1).is_meddled
+    assert book.accept(lost, "job-1", 1, 3.5).is_meddled
+
+
+def test_a_deletion_hides_what_was_known_before_it_and_nothing_that_came_meanwhile() -> None:
+    book = Book()
+    book.accept(a_submission("before"), "job-1", 1, 1.0)
+    book.accept(a_submission("meanwhile"), "job-2", 2, 2.5)
+    book.deleted[DOCUMENT] = (2.0, 3.0)
+
+    assert book.was_deleted(DOCUMENT, 1, by=3.5)
+    assert not book.was_deleted(DOCUMENT, 1, by=2.9)
+    assert not book.was_deleted(DOCUMENT, 2, by=3.5)
+    assert not book.was_deleted(DOCUMENT, 3, by=3.5)
