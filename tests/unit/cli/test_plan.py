@@ -12,6 +12,8 @@ from embedpipe.cli.main import app
 from embedpipe.cli.plan.books import BookError, load, shipped
 from typer.testing import CliRunner
 
+from bench.service_times import Load, figures
+
 ROOT = Path(__file__).parents[3]
 RUNNER = CliRunner()
 
@@ -92,10 +94,17 @@ def test_figures_of_yours_take_the_place_of_ours(tmp_path: Path) -> None:
 
 
 def test_what_the_benchmark_writes_is_taken(tmp_path: Path) -> None:
+    loads = [
+        Load(500, 1, tokens=140, chunks=1, batches=1, store_ms=1.5, row_bytes=4600),
+        Load(8000, 1, tokens=2560, chunks=11, batches=1, store_ms=3.5, row_bytes=47_000),
+    ]
     path = tmp_path / "service_times.json"
-    path.write_text(json.dumps({"loads": [], "figures": {"store_ms": {"value": 2.5}}}))
+    path.write_text(json.dumps({"loads": [], "figures": figures(loads)}))
 
-    assert load(path).figures["store_ms"] == 2.5
+    found = load(path).figures
+
+    assert found["store_ms_per_chunk"] == 0.2
+    assert found.row("row_bytes_per_chunk").source.startswith("bench.service_times on ")
 
 
 def test_dearer_regions_leave_alone_what_is_no_price() -> None:
