@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from embedpipe.adapters.memory import MemoryDatabase
 from embedpipe.domain.jobs import JobRef
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from tests.postgres import PostgresServer
 
 TENANTS = ("acme", "globex")
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile("embedpipe", deadline=None)
+hypothesis.settings.load_profile("embedpipe")
 
 
 @pytest.fixture(scope="session")
