@@ -222,7 +222,7 @@ FAULTS = (
     ),
     Fault(
         "maintenance may not claim the outbox",
-        {"MaintenanceAlarm": (5, 5)},
+        {"MaintenanceAlarm": (4, 5)},
         begin=_forbid,
         mend=_allow,
     ),
