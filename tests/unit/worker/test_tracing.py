@@ -28,6 +28,7 @@ def test_done_is_one_line_with_a_span_between_those_of_its_neighbours() -> None:
     assert (line["trace_id"], line["parent_span_id"]) == (chunk.trace_id, chunk.span_id)
     assert (line["job_id"], line["tenant"]) == (message.job_id, message.tenant_id)
     assert line["request_id"] == message.operation_id
+    assert line["ms"] == round(line["ms"], 1)
     [answer] = bench.answers()
     store = child_of(answer.traceparent)
     assert store is not None

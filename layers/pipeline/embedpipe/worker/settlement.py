@@ -62,7 +62,8 @@ class Settlement:
                 self._forget(held)
                 if held.message is not None:
                     sentence = "message done" if held.is_done else "message is not wanted any more"
-                    self._logger.info(sentence, extra=_keys(held) | {"ms": work_s * 1000})
+                    ms = round(work_s * 1000, 1)
+                    self._logger.info(sentence, extra=_keys(held) | {"ms": ms})
         _raise_last(failed.values())
 
     def fail(self, ready: Sequence[Held]) -> None:
