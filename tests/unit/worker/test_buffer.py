@@ -325,6 +325,28 @@ def test_a_closed_buffer_gives_back_what_was_not_begun_and_finishes_the_rest() -
     assert not buffer.put(a_held(), device)
 
 
+def test_what_is_withdrawn_is_given_back_once_and_only_if_it_is_not_begun() -> None:
+    buffer, device = Buffer(), a_device()
+    begun = a_held([300, 300])
+    planned, suspect, kept = a_held([20]), a_held(receive_count=2), a_held([30])
+    for held in (begun, planned, kept):
+        buffer.put(held, device)
+    first = buffer.take(may_be_suspect=lambda: False)
+    assert first is not None
+    assert [chunk.message.held for chunk in first.chunks] == [begun]
+    buffer.put(suspect, device)
+
+    withdrawn = buffer.withdraw([begun, planned, suspect])
+
+    assert withdrawn == [planned, suspect]
+    assert buffer.withdraw([begun, planned, suspect]) == []
+    assert buffer.tokens == 300 + 30
+    rest = all_of(buffer)
+    assert {id(chunk.message.held) for one in rest for chunk in one.chunks} == {id(begun), id(kept)}
+    assert len(buffer) == 0
+    assert buffer.take(may_be_suspect=lambda: False) is None
+
+
 def test_who_waits_goes_on_waiting_when_all_that_came_is_given_up() -> None:
     lost, kept = a_held(), a_held()
     buffer, taken = Buffer(lambda held: held is not lost), SimpleQueue[InferenceBatch | None]()
