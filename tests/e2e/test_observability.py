@@ -82,7 +82,8 @@ def logs_of(cloud: Cloud) -> dict[str, str]:
 def lines_of(cloud: Cloud) -> list[dict[str, Any]]:
     """The lines of the project's own code, each JSON."""
     names = ("api.log", "chunk.log", "store.log", "worker-1.log")
-    lines = [line for name in names for line in logs_of(cloud)[name].splitlines()]
+    # What stands after the last line break is being written.
+    lines = [line for name in names for line in logs_of(cloud)[name].split("\n")[:-1]]
     return [json.loads(line) for line in lines if line and not is_emf(line)]
 
 

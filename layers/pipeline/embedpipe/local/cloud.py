@@ -7,12 +7,12 @@ import logging
 import os
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from embedpipe.local.backing import Backing
 from embedpipe.local.directory import DataDirectory
@@ -218,13 +218,11 @@ class LocalCloud:
 
 def _get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return answer.status, ""
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return exc.code, exc.read().decode(errors="replace")
-    except OSError as exc:
+        # No proxy of the environment: it is on loopback.
+        answer = httpx.get(url, timeout=10, trust_env=False)
+    except httpx.HTTPError as exc:
         return 0, type(exc).__name__
+    return answer.status_code, "" if answer.is_success else answer.text
 
 
 def _lacks_only_worker(said: str) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
+
+import httpx
 
 from embedpipe import telemetry
 
@@ -144,8 +145,10 @@ class Scraped:
 def _pages(workers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for name, url in workers:
         try:
-            with urllib.request.urlopen(url, timeout=_WORKER_TIMEOUT_S) as answer:
-                yield name, answer.read().decode()
-        except (OSError, ValueError):
+            # No proxy of the environment: they are on loopback.
+            answer = httpx.get(url, timeout=_WORKER_TIMEOUT_S, trust_env=False)
+        except httpx.HTTPError:
             # What does not answer is left out.
             continue
+        if answer.is_success:
+            yield name, answer.text
