@@ -151,7 +151,8 @@ def _thaw(pipeline: Pipeline) -> None:
 def _pause(pipeline: Pipeline) -> None:
     pipeline.act("pause", "embed")
     wait_until(lambda: pipeline.worker_says("paused"), what="a paused worker", timeout_s=60)
-    pipeline.submit(MANY)
+    # Polls that are under way still bring what comes meanwhile, ten messages each.
+    pipeline.submit(MANY + 20)
     pipeline.wait_in("embed", MANY)
 
 
