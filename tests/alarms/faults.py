@@ -41,6 +41,9 @@ class Fault:
         What may ring besides.
     quiet
         What must not, though it might be thought to.
+    is_after_quiet
+        Whether an hour without documents comes before it: what is a share of an hour's messages
+        would else depend on how many there were.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Fault:
     also: frozenset[str] = frozenset()
     quiet: frozenset[str] = frozenset()
     is_measured: bool = True
+    is_after_quiet: bool = False
     least_minutes: int = 1
     most_minutes: int = field(default=16)
 
@@ -220,6 +224,7 @@ FAULTS = (
         "slow database: a table is locked",
         of_each("Latency", 10, 12) | {"LatencyP95SloAlarm": (1, 4), "LatencyP99SloAlarm": (1, 4)},
         during=_slow,
+        is_after_quiet=True,
     ),
     Fault(
         "maintenance may not claim the outbox",

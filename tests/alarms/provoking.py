@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 from tests.alarms.definitions import Alarms
 from tests.alarms.evaluation import State
-from tests.alarms.faults import Fault, healthy
+from tests.alarms.faults import Fault, healthy, nothing
 from tests.alarms.pipeline import Pipeline
 
 #: Enough for what looks back over half an hour to have something to compare with.
 HEALTHY_MINUTES = 20
 #: What looks back longest, over 15 minutes, is quiet after so many.
 RECOVERY_MINUTES = 25
+MINUTES_OF_AN_HOUR = 60
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Provoking:
     def provoke(self, fault: Fault) -> None:
         """Break something, mend it, and write down what each alarm did."""
         seen: dict[str, int] = {}
+        if fault.is_after_quiet:
+            self._pass_quiet_hour()
         self._note(seen, 0, self._minute(fault.begin, is_measured=fault.is_measured))
         for minute in range(1, fault.most_minutes + 1):
             ringing = self._minute(
@@ -74,6 +77,11 @@ class Provoking:
             for row in self.rows
             if row.fault == fault.name and not row.is_right
         ]
+
+    def _pass_quiet_hour(self) -> None:
+        for number in range(1, MINUTES_OF_AN_HOUR + 1):
+            for name in self._minute(nothing):
+                self.wrong.append(f"{name} rings in quiet minute {number}")
 
     def never_rang(self) -> set[str]:
         """Name the alarms that tell somebody and that no fault was for."""
