@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import median
-from uuid import uuid4
 
 from embedpipe.adapters.memory import MemoryBlobs, MemoryDatabase
 from embedpipe.adapters.tokenizer import ModelsDirectory
-from embedpipe.domain.jobs import Chunking, NewJob
 from embedpipe.messages import ChunkRequested, EmbedRequested, StoreRequested, decode
 from embedpipe.ports import Admission, OutboxRow
 from embedpipe.stages.chunk import chunk
+
+from bench.admitted import new_job, requested
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,53 +31,28 @@ def message_bytes(models_dir: Path, model_id: str, text: str) -> dict[str, float
     model = models.get(model_id)
     database = MemoryDatabase()
     database.create_tenant("default", model)
-    bodies: list[str] = []
+    asked: list[OutboxRow] = []
 
     def row(admission: Admission) -> OutboxRow:
-        bodies.append(
-            ChunkRequested(
-                tenant_id="default",
-                job_id=admission.job_id,
-                epoch=admission.epoch,
-                collection="default",
-                document_id=admission.document_id,
-                document_version=admission.version,
-                traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
-            ).encode()
-        )
-        return OutboxRow("default", "chunk", admission.job_id, bodies[-1])
+        asked.append(requested(admission, "00-" + "a" * 32 + "-" + "b" * 16 + "-01"))
+        return asked[-1]
 
-    data = text.encode()
-    database.jobs.admit(
-        NewJob(
-            tenant_id="default",
-            job_id=str(uuid4()),
-            collection="default",
-            document_id="document",
-            content=text,
-            content_uri=None,
-            content_sha256=hashlib.sha256(data).hexdigest(),
-            content_bytes=len(data),
-            content_type="text/plain",
-            chunking=Chunking(),
-        ),
-        row,
-    )
+    database.jobs.admit(new_job(text, "document"), row)
     rows = chunk(
-        decode(ChunkRequested, bodies[0]),
+        decode(ChunkRequested, asked[0].body),
         jobs=database.jobs,
         blobs=MemoryBlobs(),
         models=models,
         batch_chunks=64,
         max_message_bytes=1_048_576,
     )
-    requested = [decode(EmbedRequested, row.body) for row in rows]
-    chunks = sum(message.chunk_count for message in requested)
-    stored = [_store_bytes(message, model.dimensions) for message in requested]
+    wanted = [decode(EmbedRequested, row.body) for row in rows]
+    chunks = sum(message.chunk_count for message in wanted)
+    stored = [_store_bytes(message, model.dimensions) for message in wanted]
     return {
-        "document bytes": len(data),
+        "document bytes": len(text.encode()),
         "chunks": chunks,
-        "chunk message": len(bodies[0]),
+        "chunk message": len(asked[0].body),
         "embed messages": len(rows),
         "embed bytes per chunk": sum(len(row.body) for row in rows) / chunks,
         "store bytes per chunk": sum(stored) / chunks,

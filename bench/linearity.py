@@ -34,7 +34,8 @@ from embedpipe.stages.relay import relay
 from embedpipe.stages.store import store
 
 from bench import texts
-from bench.service_times import MODEL, ROOT, new_job
+from bench.admitted import new_job, requested
+from bench.service_times import MODEL, ROOT
 from tests.ministack import ministack
 from tests.postgres import PostgresServer
 
@@ -63,15 +64,7 @@ class Rig:
         asked: list[OutboxRow] = []
 
         def row(admission: Any) -> OutboxRow:
-            body = ChunkRequested(
-                tenant_id="default",
-                job_id=admission.job_id,
-                epoch=admission.epoch,
-                collection="default",
-                document_id=admission.document_id,
-                document_version=admission.version,
-            ).encode()
-            asked.append(OutboxRow("default", "chunk", admission.job_id, body))
+            asked.append(requested(admission))
             return asked[-1]
 
         for text in texts.documents(documents, CHARS):

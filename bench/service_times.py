@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import json
 import os
 import platform
@@ -23,7 +22,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
@@ -32,7 +30,6 @@ from embedpipe.adapters.memory import MemoryBlobs
 from embedpipe.adapters.postgres import PostgresDatabase
 from embedpipe.adapters.tokenizer import ModelsDirectory
 from embedpipe.cli.plan.books import shipped
-from embedpipe.domain.jobs import Chunking, NewJob
 from embedpipe.messages import ChunkRequested, EmbedRequested, StoreRequested, decode
 from embedpipe.ports import Admission, OutboxRow
 from embedpipe.stages.chunk import chunk
@@ -41,6 +38,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import texts
+from bench.admitted import new_job, requested
 from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -177,27 +175,16 @@ class Bench:
                 store(decode(StoreRequested, body), jobs=self.database.jobs)
 
     def _admit(self, documents: Sequence[str]) -> list[ChunkRequested]:
-        asked: list[ChunkRequested] = []
+        asked: list[OutboxRow] = []
 
         def row(admission: Admission) -> OutboxRow:
-            asked.append(
-                ChunkRequested(
-                    tenant_id="default",
-                    job_id=admission.job_id,
-                    epoch=admission.epoch,
-                    collection="default",
-                    document_id=admission.document_id,
-                    document_version=admission.version,
-                )
-            )
-            return OutboxRow("default", "chunk", admission.job_id, asked[-1].encode())
+            asked.append(requested(admission))
+            return asked[-1]
 
         for text in documents:
             self.database.jobs.admit(new_job(text), row)
-        self.database.outbox.sent(
-            [OutboxRow("default", "chunk", one.job_id, one.encode()) for one in asked]
-        )
-        return asked
+        self.database.outbox.sent(asked)
+        return [decode(ChunkRequested, row.body) for row in asked]
 
     def _chunked(self, message: ChunkRequested) -> list[OutboxRow]:
         rows = chunk(
@@ -215,23 +202,6 @@ class Bench:
         fields = message.model_dump(exclude={"tokens", "texts", "msg_schema", "schema_url"})
         vectors = base64.b64encode(self._vectors[: message.chunk_count].tobytes()).decode()
         return StoreRequested(**fields, dimensions=384, vectors=vectors).encode()
-
-
-def new_job(text: str) -> NewJob:
-    """Give a job for a text of its own document."""
-    data = text.encode()
-    return NewJob(
-        tenant_id="default",
-        job_id=str(uuid4()),
-        collection="default",
-        document_id=uuid4().hex,
-        content=text,
-        content_uri=None,
-        content_sha256=hashlib.sha256(data).hexdigest(),
-        content_bytes=len(data),
-        content_type="text/plain",
-        chunking=Chunking(),
-    )
 
 
 def line(loads: Sequence[Load], of: Callable[[Load], float], by: Callable[[Load], float]) -> Any:

@@ -7,7 +7,6 @@ frozen and killed, `stack` has what CloudFormation knows. A test of one is skipp
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +15,13 @@ import pytest
 from embedpipe.local.functions import WORKER_WAIT_S
 
 from tests.e2e.client import Client, Queues
-from tests.e2e.cloud import Cloud, with_model
+from tests.e2e.cloud import Cloud, running, with_model
 from tests.e2e.targets import LOCAL, Target, chosen, deployed
 from tests.localstack import endpoint_url
 from tests.real_model import MODELS_DIR, the_real_model
 from tests.stacks.deployed import DeployedStack
+
+WORK_QUEUES = ("ChunkQueue", "EmbedHighQueue", "EmbedQueue", "EmbedLowQueue", "StoreQueue")
 
 
 @pytest.fixture(scope="session")
@@ -43,21 +44,15 @@ def cloud(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         EMBED_TUNE_S="0",
         RETRY_BACKOFF_BASE_S="0.1",
     )
-    try:
-        made.start()
-    except AssertionError as exc:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"the local cloud does not start here: {exc}")
-    # What a killed process held comes back in seconds, and not in minutes.
-    with made.queues() as queues:
-        for queue in ("ChunkQueue", "EmbedHighQueue", "EmbedQueue", "EmbedLowQueue", "StoreQueue"):
-            queues.set_visibility(queue, 4)
-    # A poll that began before hides what it receives for as long as the template says; the worker
-    # may be frozen with it, and keep a message for that minute.
-    time.sleep(float(WORKER_WAIT_S) + 0.5)
-    yield made
-    assert made.stop() == 0, made.log()
+    with running(made):
+        # What a killed process held comes back in seconds, and not in minutes.
+        with made.queues() as queues:
+            for queue in WORK_QUEUES:
+                queues.set_visibility(queue, 4)
+        # A poll that began before hides what it receives for as long as the template says; the
+        # worker may be frozen with it, and keep a message for that minute.
+        time.sleep(float(WORKER_WAIT_S) + 0.5)
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ import psycopg
 import pytest
 
 from tests.e2e.client import Client, Queues, wait_until
-from tests.e2e.cloud import Cloud, with_model
+from tests.e2e.cloud import Cloud, running, with_model
 from tests.emf import is_emf, metrics_of
 from tests.exposition import samples_of
 from tests.localstack import endpoint_url
@@ -50,14 +49,8 @@ def talkative(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         POWERTOOLS_LOG_LEVEL="DEBUG",
         OPENAI_API_KEY=PROVIDER_KEY,
     )
-    try:
-        made.start()
-    except AssertionError as exc:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"the local cloud does not start here: {exc}")
-    yield made
-    assert made.stop() == 0, made.log()
+    with running(made):
+        yield made
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -96,25 +95,15 @@ class Stack:
         """Give the key that the stack made."""
         return self.secret("ApiKeySecret")
 
-    @contextmanager
-    def client(self, key: str | None = None) -> Iterator[Client]:
+    def client(self, key: str | None = None) -> AbstractContextManager[Client]:
         """Make a client; with the right API key, if no other is given."""
-        made = Client(self.url, key or self.api_key())
-        try:
-            yield made
-        finally:
-            made.close()
+        return closing(Client(self.url, key or self.api_key()))
 
-    @contextmanager
-    def queues(self) -> Iterator[Queues]:
+    def queues(self) -> AbstractContextManager[Queues]:
         """Make a client of its queues."""
         document = intrinsics.load(TEMPLATE)["Resources"]
         names = [name for name, one in document.items() if one["Type"] == "AWS::SQS::Queue"]
-        made = Queues(self.endpoint_url, {name: self.resources[name] for name in names})
-        try:
-            yield made
-        finally:
-            made.close()
+        return closing(Queues(self.endpoint_url, {name: self.resources[name] for name in names}))
 
     def task_environment(self) -> dict[str, str]:
         """Give what the task definition would give the embed task of this very stack."""

@@ -8,7 +8,6 @@ from embedpipe.ports.catalogue import (
     Collection,
     Collections,
     CollectionStatistics,
-    Database,
     Document,
     Documents,
     Hit,
@@ -17,6 +16,7 @@ from embedpipe.ports.catalogue import (
 )
 from embedpipe.ports.controls import Controls
 from embedpipe.ports.crash_ledger import CrashKey, CrashLedger
+from embedpipe.ports.database import Database
 from embedpipe.ports.dead_letters import DeadLetter, DeadLetters, Depth, MoveTask
 from embedpipe.ports.event_sources import EventSources
 from embedpipe.ports.heartbeats import Heartbeats, WorkerBeat
