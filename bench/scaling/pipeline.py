@@ -30,20 +30,27 @@ class Setting:
     ----------
     database_vcpu
         Processors of the database; None for as many as are needed.
+    given
+        Policies in place of the template's.
     fixed_tasks
         So many embed tasks from the beginning, and no scaling.
-    of_wanted
+    late
         See `scaling.Service`.
     """
 
     workload: Workload
     compute: Compute = Compute.CPU
-    policies: Policies = field(default_factory=policies)
+    given: Policies | None = None
     books: Books = field(default_factory=load)
     database_vcpu: int | None = 2
     fixed_tasks: int | None = None
-    of_wanted: bool = False
+    late: int = 0
     cold_s: float = 1.5
+
+    @property
+    def policies(self) -> Policies:
+        """How it scales."""
+        return self.given or policies("gpu" if self.compute.is_gpu else "cpu")
 
     @property
     def document(self) -> Document:
@@ -150,7 +157,7 @@ class Pipeline:
             start_s=setting.start_s,
             then=lambda message: self._store.put([message]),
             scales=fixed is None,
-            of_wanted=setting.of_wanted,
+            late=setting.late,
         )
         if fixed:
             service.set(fixed, start_s=0.0)

@@ -1,8 +1,9 @@
 """The embed service: tasks that come and go as the policies of the template want it.
 
 Application Auto Scaling is modelled as documented: target tracking makes alarms of its own, and
-sets the desired count in proportion to what it is; a step adds to it. AWS does not say what it
-takes for the count while tasks start; here it is the desired one.
+sets the desired count in proportion to what it is; a step adds to it. For the time of its cooldown
+a scale-out reckons from the count before it, so that only a larger one adds something:
+https://docs.aws.amazon.com/autoscaling/application/APIReference/API_TargetTrackingScalingPolicyConfiguration.html
 """
 
 from __future__ import annotations
@@ -33,15 +34,9 @@ class Point:
     running: int
     desired: int
 
-    @property
-    def backlog(self) -> float:
-        """The metric of the template: visible messages for each running task, or all of them."""
-        return self.visible / max(1, self.running)
-
-    @property
-    def backlog_of_wanted(self) -> float:
-        """What the metric could be instead: for each task that is wanted, starting ones too."""
-        return self.visible / max(1, self.desired)
+    def tasks(self, *, wanted: bool) -> int:
+        """Give what the backlog is divided by; all of it while there is none."""
+        return max(1, self.desired if wanted else self.running)
 
 
 class Service:
@@ -53,8 +48,8 @@ class Service:
         From the order to a task that receives.
     metric_delay_s
         After which a minute's values are there for alarms.
-    of_wanted
-        Whether the backlog is divided by wanted tasks, and not by running ones.
+    late
+        By how many minutes more the counts of tasks come, the last one known standing in.
     """
 
     def __init__(
@@ -68,15 +63,16 @@ class Service:
         then: Callable[[Message], None],
         metric_delay_s: float = 60.0,
         scales: bool = True,
-        of_wanted: bool = False,
+        late: int = 0,
     ) -> None:
         self.desired = policies.least
         self.task_s = 0.0
         self._clock, self._inbox, self._policies = clock, inbox, policies
         self._rate, self._start_s, self._then = rate, start_s, then
-        self._delay_s, self._of_wanted = metric_delay_s, of_wanted
+        self._delay_s, self._late = metric_delay_s, late
         self._tasks: dict[Task, float] = {}
-        self._points: deque[Point] = deque(maxlen=IN_PERIODS)
+        self._points: deque[Point] = deque(maxlen=IN_PERIODS + late)
+        self._before_out = policies.least
         self._free_at = {"out": 0.0, "in": 0.0, "from zero": 0.0}
         inbox.wake = self._wake
         if scales:
@@ -143,9 +139,9 @@ class Service:
     def _judge(self, point: Point) -> None:
         self._points.append(point)
         policies, points = self._policies, list(self._points)
-        if point.desired < 1 and point.visible >= 1 and self._may("from zero"):
+        if self._counted(points)[-1].desired < 1 <= point.visible and self._may("from zero"):
             self._wait("from zero", policies.from_zero_cooldown_s)
-            self.set(max(self.desired, 1))
+            self.set(self.desired + 1)
         idle = points[-policies.idle_periods :]
         if len(idle) == policies.idle_periods and all(one.work == 0 for one in idle):
             self.set(policies.least)
@@ -154,19 +150,34 @@ class Service:
     def _track(self, points: list[Point]) -> None:
         if self.desired == 0:
             return  # in proportion to nothing it adds nothing: the step leaves zero
-        target = self._policies.target
-        values = [one.backlog_of_wanted if self._of_wanted else one.backlog for one in points]
-        wanted = math.ceil(self.desired * values[-1] / target)
+        target, per_wanted = self._policies.target, self._policies.per_wanted
+        counted = self._counted(points)
+        values = [
+            point.visible / count.tasks(wanted=per_wanted)
+            for point, count in zip(points, counted, strict=True)
+        ][-IN_PERIODS:]
         last = values[-OUT_PERIODS:]
         if len(last) == OUT_PERIODS and min(last) > target:
-            if wanted > self.desired and self._may("out"):
-                self._wait("out", self._policies.out_cooldown_s)
-                self.set(wanted)
+            self._scale_out(values[-1] / target)
             return
+        wanted = math.ceil(self.desired * values[-1] / target)
         is_low = len(values) == IN_PERIODS and max(values) < IN_SHARE * target
         if is_low and wanted < self.desired and self._may("in"):
             self._wait("in", self._policies.in_cooldown_s)
             self.set(max(1, wanted))
+
+    def _scale_out(self, times: float) -> None:
+        """Want so many times as much as before the scale-out that is cooling down, if there is."""
+        if self._may("out"):
+            self._before_out = self.desired
+        wanted = math.ceil(self._before_out * times)
+        if wanted > self.desired:
+            self._wait("out", self._policies.out_cooldown_s)
+            self.set(wanted)
+
+    def _counted(self, points: list[Point]) -> list[Point]:
+        """Give for each minute the one whose counts of tasks are known then."""
+        return [points[max(0, number - self._late)] for number in range(len(points))]
 
     def _may(self, policy: str) -> bool:
         return self._clock.now >= self._free_at[policy]

@@ -54,7 +54,7 @@ def workers(
         store_concurrency=count,
         buffer_tokens=buffer_tokens or setting.policies.buffer_tokens,
     )
-    pipeline = Pipeline(replace(setting, policies=limits))
+    pipeline = Pipeline(replace(setting, given=limits))
     pipeline.post(each * count, within_s=0)
     return pipeline.run()
 

@@ -439,7 +439,7 @@ def test_the_embed_service_scales_from_zero_on_backlog_and_back(stack: Stack) ->
     assert stack.document["Parameters"]["EmbedMinTasks"]["Default"] == 0
     assert from_zero["Threshold"] == 1
     assert stack.targets(from_zero["AlarmActions"]) == {"EmbedFromZeroPolicy"}
-    assert stack.text(target["TargetValue"]) == "100"
+    assert "EmbedBacklogPerTask" in stack.targets(target["TargetValue"])
     assert stack.targets(stack.properties("EmbedIdleAlarm")["AlarmActions"]) == {
         "EmbedToZeroPolicy"
     }
@@ -468,7 +468,7 @@ def test_scaling_looks_at_all_lanes_together(stack: Stack, name: str) -> None:
         ("EmbedFromZeroAlarm", "IF(visible * FILL(wanted, REPEAT) > 0, 0, visible)"),
         (
             "EmbedBacklogPolicy",
-            "IF(visible * FILL(tasks, REPEAT) > 0, visible / FILL(tasks, REPEAT), visible)",
+            "IF(visible * FILL(wanted, REPEAT) > 0, visible / FILL(wanted, REPEAT), visible)",
         ),
     ],
 )
@@ -478,6 +478,18 @@ def test_a_count_of_tasks_that_comes_late_is_not_taken_for_zero(
     [watched] = [one for one in scaling_metrics(stack, name) if one["ReturnData"]]
 
     assert watched["Expression"] == expression
+
+
+def test_tracking_divides_by_the_count_that_it_sets(stack: Stack) -> None:
+    # By running tasks, the same backlog would multiply the wanted count again while tasks start.
+    [count] = [
+        query["MetricStat"]["Metric"]["MetricName"]
+        for query in scaling_metrics(stack, "EmbedBacklogPolicy")
+        if "MetricStat" in query and query["MetricStat"]["Metric"]["Namespace"] != "AWS/SQS"
+    ]
+
+    assert count == "DesiredTaskCount"
+    assert stack.properties("EmbedScaling")["ScalableDimension"] == "ecs:service:DesiredCount"
 
 
 def test_idle_means_no_message_in_any_state_in_any_lane(stack: Stack) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -20,7 +21,6 @@ MAX_INVOCATION_BYTES = 6 * 1024 * 1024
 #: Parameter -> the setting that it becomes.
 BOUNDS: dict[str, tuple[type[Settings], str]] = {
     "DatabasePort": (DatabaseSettings, "database_port"),
-    "EmbedBufferTokens": (EmbedSettings, "buffer_tokens"),
 }
 RESERVES_S = {
     "ChunkFunction": chunk.RESERVE_S,
@@ -91,6 +91,27 @@ def test_a_parameter_has_the_bounds_of_its_setting(stack: Stack, parameter: str)
 
     assert (given["MinValue"], given["MaxValue"]) == (lower, upper(settings, name))
     assert given["Default"] == default(settings, name)
+
+
+def test_tokens_that_a_task_holds_are_what_its_setting_takes(stack: Stack) -> None:
+    pattern = stack.document["Parameters"]["EmbedBufferTokens"]["AllowedPattern"]
+    [lower] = [
+        b.ge for b in EmbedSettings.model_fields["buffer_tokens"].metadata if hasattr(b, "ge")
+    ]
+    most = upper(EmbedSettings, "buffer_tokens")
+    numbers = {0, 1, lower - 1, lower, 599, 999, 1000, 131_072, 16_000_000, most, most + 1, 10**8}
+
+    taken = {number for number in numbers if re.fullmatch(pattern, str(number))}
+
+    assert taken == {number for number in numbers if lower <= number <= most}
+
+
+def test_what_depends_on_compute_is_there_for_each(stack: Stack) -> None:
+    computes = stack.document["Mappings"]["Computes"]
+
+    assert set(computes) == set(stack.document["Parameters"]["EmbedCompute"]["AllowedValues"])
+    assert computes["gpu"]["BufferTokens"] == default(EmbedSettings, "buffer_tokens")
+    assert computes["cpu"]["BufferTokens"] < computes["gpu"]["BufferTokens"]
 
 
 def test_functions_open_no_more_connections_than_one_invocation_uses(stack: Stack) -> None:

@@ -62,12 +62,14 @@ def test_what_a_dead_consumer_held_comes_back_when_its_visibility_runs_out() -> 
 
 
 def test_policies_are_those_of_the_template() -> None:
-    read = policies()
+    read = policies("gpu")
 
     assert read.idle_periods == 15
     assert read.least <= read.most
     assert read.target > 0
     assert read.visibility_s == 60
+    assert read.per_wanted
+    assert policies("cpu").buffer_tokens < read.buffer_tokens
 
 
 def test_the_first_document_waits_for_its_task_and_little_else() -> None:
@@ -116,13 +118,23 @@ def test_a_burst_brings_tasks_and_takes_them_away_again() -> None:
 
 def test_a_backlog_for_each_wanted_task_does_not_multiply_while_tasks_start() -> None:
     setting = Setting(scenarios.REPORT, compute=Compute.GPU)
-    setting = replace(setting, policies=replace(setting.policies, target=1000))
+    hasty = replace(setting.policies, per_wanted=False, out_cooldown_s=120)
 
-    running = scenarios.burst(setting, 2500, within_s=250)
-    wanted = scenarios.burst(replace(setting, of_wanted=True), 2500, within_s=250)
+    running = scenarios.burst(replace(setting, given=hasty), 2500, within_s=250)
+    wanted = scenarios.burst(setting, 2500, within_s=250)
 
     assert wanted.peak_tasks == 3
-    assert running.peak_tasks > wanted.peak_tasks
+    assert running.peak_tasks > 2 * wanted.peak_tasks
+
+
+@pytest.mark.parametrize(("cooldown_s", "most"), [(120, 8), (300, 3)])
+def test_a_cooldown_outlasts_counts_of_tasks_that_come_late(cooldown_s: float, most: int) -> None:
+    setting = Setting(scenarios.REPORT, compute=Compute.GPU, late=2)
+    policies = replace(setting.policies, out_cooldown_s=cooldown_s)
+
+    outcome = scenarios.burst(replace(setting, given=policies), 2500, within_s=250)
+
+    assert outcome.peak_tasks == most
 
 
 def test_three_workers_a_stage_do_nearly_three_times_as_much() -> None:
