@@ -107,6 +107,14 @@ def tiny_wheel(folder: Path, **replaced: str | bytes) -> tuple[Path, Source]:
     )
 
 
+def a_manifest(model_id: str) -> Manifest:
+    """Give the manifest of another model: prefix and fingerprint follow from the id."""
+    manifest = the_tiny_model().manifest.model_copy(
+        update={"model_id": model_id, "query_prefix": f"{model_id}: "}
+    )
+    return manifest.model_copy(update={"fingerprint": manifest.computed_fingerprint()})
+
+
 def a_source(**changes: Any) -> Source:
     values: Mapping[str, Any] = {
         "model_id": MODEL_ID,

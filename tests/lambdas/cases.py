@@ -68,7 +68,7 @@ CASES = [
     Case("api_embeddings", API, _ok(model=MODEL_ID, data=TWO_VECTORS)),
     Case("api_batch", API, _ok(data=TWO_VECTORS)),
     Case("api_warmup", API, _ok(state="already_loaded")),
-    Case("api_models", API, _ok(items=[{"model_id": MODEL_ID, "loaded": True}])),
+    Case("api_models", API, _ok(items=[{"model_id": MODEL_ID, "loaded": True}]), is_alone=True),
     Case("api_breaker_reset", API, _ok(provider="openai", state="closed"), breaker_open),
     Case(
         "api_dead_letters",

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Self
 
 from embedpipe.local.process import Guard
@@ -99,6 +100,15 @@ class Functions:
         found = COLD_START.findall(log.read_text(errors="replace")) if log.exists() else []
         return float(found[-1]) if found else None
 
+    def _variables(self, name: str) -> dict[str, str]:
+        """Give what is set for it; its models come from the bucket, as on AWS."""
+        variables = self._world.variables(name)
+        if "MODELS_DIR" in variables:
+            # An execution environment has a /tmp of its own, with nothing in it.
+            variables["MODELS_DIR"] = mkdtemp(prefix=f"models-{name}-", dir=self._logs)
+            variables["MODELS_URI"] = self._world.models_uri
+        return variables
+
     def _log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
 
@@ -117,7 +127,7 @@ class Functions:
                 memory_mb=described.memory_mb,
                 path=self._layout.path,
                 python=self._layout.python,
-                environment=self._world.variables(name),
+                environment=self._variables(name),
             )
             runtime = Runtime(self._program, deployed, guard=self._guard, log=self._log(name))
             runtime.start()

@@ -21,20 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from embedpipe.local import intrinsics
-from embedpipe.local.emulator import CREDENTIALS, client
+from embedpipe.local.emulator import CREDENTIALS
 from embedpipe.local.process import Child, Guard
 
 from tests.lambdas.case import Case
 from tests.lambdas.deployed import PATIENCE
 from tests.lambdas.rie import FunctionError, read_answer
-from tests.lambdas.world import MODEL_ID, World
+from tests.lambdas.world import World
 from tests.ministack import free_port
 from tests.sqs_events import EVENTS, event
 
 #: The first one builds an image with the layer in it.
 INVOKE_S = 900.0
 LOOPBACK = "127.0.0.1"
-MODELS = "models"
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "DOCKER_HOST")
 
 
@@ -125,7 +124,7 @@ def in_container(world: World, variables: Mapping[str, str], host: str) -> dict[
     told = {name: value.replace(LOOPBACK, host) for name, value in variables.items()}
     if "MODELS_DIR" in told:
         told["MODELS_DIR"] = "/tmp/models"
-        told["MODELS_URI"] = f"s3://{world.addresses.bucket}/{MODELS}"
+        told["MODELS_URI"] = world.models_uri
     return told
 
 
@@ -139,14 +138,6 @@ def ports(world: World) -> list[int]:
         addresses.lambda_url,
     ]
     return [port for url in urls if (port := urllib.parse.urlsplit(url).port)]
-
-
-def upload_model(world: World, models_dir: Path) -> None:
-    """Put into the bucket what functions read of the model: its manifest and its tokenizer."""
-    s3 = client("s3", world.addresses.endpoint_url)
-    for name in ("embedpipe.yaml", "tokenizer.json"):
-        data = (models_dir / MODEL_ID / name).read_bytes()
-        s3.put_object(Bucket=world.addresses.bucket, Key=f"{MODELS}/{MODEL_ID}/{name}", Body=data)
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from tests.lambdas.sam import (
     ports,
     request,
     start_api,
-    upload_model,
 )
 from tests.lambdas.world import ROOT, a_world
 from tests.real_model import MODELS_DIR
@@ -39,7 +38,6 @@ def main(runtime: str, bridge: str, *words: str) -> int:
             a_world(data_dir, data_dir / "models") as world,
             relayed(bridge, ports(world)),
         ):
-            upload_model(world, MODELS_DIR)
             sam = SamCli(
                 program=ROOT / ".venv-sam" / "bin" / "sam",
                 template=derive_template(BUILT, world, bridge),

@@ -30,7 +30,7 @@ from embedpipe.local.process import Guard
 from embedpipe.local.server import Server, listen
 from embedpipe.local.template import FunctionTemplate, Template
 from embedpipe.local.variables import Addresses
-from embedpipe.models.directory import ModelDirectory
+from embedpipe.models.directory import MANIFEST, TOKENIZER, ModelDirectory
 from embedpipe.ports import ModelInfo
 
 from tests.builders import a_message, a_new_job, a_ref
@@ -44,6 +44,7 @@ ROOT = Path(__file__).parents[2]
 API_KEY = "not-a-real-key-0000"
 TENANT = "tenant-a"
 MODEL_ID = "all-MiniLM-L6-v2"
+MODELS = "models"
 WAIT_S = 120.0
 
 
@@ -88,6 +89,19 @@ class World:
         """Give the environment of a function."""
         described = self.functions()[function]
         return variables.of_function(function, self.addresses, described.environment, given={})
+
+    @property
+    def models_uri(self) -> str:
+        """Where functions find models, beside a folder of their own that is empty at first."""
+        return f"s3://{self.addresses.bucket}/{MODELS}"
+
+    def upload_model(self, directory: Path) -> None:
+        """Put into the bucket what functions read of a model: its manifest and its tokenizer."""
+        s3 = client("s3", self.addresses.endpoint_url)
+        for name in (MANIFEST, TOKENIZER):
+            key = f"{MODELS}/{directory.name}/{name}"
+            data = (directory / name).read_bytes()
+            s3.put_object(Bucket=self.addresses.bucket, Key=key, Body=data)
 
     def reset(self) -> None:
         """Leave nothing but the tenants of the events, with their collections."""
@@ -186,6 +200,7 @@ def a_world(data_dir: Path, models_dir: Path) -> Iterator[World]:
             model=ModelDirectory.read(models_dir / MODEL_ID).info,
             mappings=mappings,
         )
+        world.upload_model(models_dir / MODEL_ID)
         assert world.wait_until(lambda: _answers(addresses)), workers.children[0].exit_code()
         yield world
 

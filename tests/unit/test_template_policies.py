@@ -50,7 +50,7 @@ CALLS = {
         "cancel_message_move_task",
     },
     "adapters/s3.py": {"put_object", "get_object", "delete_object", "list_objects_v2"},
-    "adapters/model_files.py": {"get_object"},
+    "adapters/model_files.py": {"get_object", "list_objects_v2"},
     "adapters/catalogue_files.py": {"get_object"},
     "adapters/event_sources.py": {"get_event_source_mapping", "update_event_source_mapping"},
     "adapters/secrets.py": {"get_secret"},

@@ -20,6 +20,7 @@ from embedpipe.adapters.tokenizer import HuggingFaceTokenizer, ModelsDirectory
 from embedpipe.errors import BlobsUnavailableError, ModelFilesError, NotFoundError
 from embedpipe.models.catalogue import Catalogue, CatalogueError
 from embedpipe.models.directory import TOKENIZER
+from embedpipe.ports.models import ModelInfo
 from embedpipe.settings import EmbedSettings, ModelSettings
 
 from tests.tiny_model import MODEL_ID, the_tiny_model
@@ -106,6 +107,51 @@ def test_all_leaves_out_what_is_not_at_hand(folder: Path) -> None:
     assert [model.model_id for model in models_in(folder).all()] == ["mine", "remote"]
 
 
+def an_outage(model_id: str) -> ModelInfo:
+    raise BlobsUnavailableError
+
+
+def test_a_list_without_what_s3_has_is_no_list(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = models_in(folder)
+    monkeypatch.setattr(models._local, "get", an_outage)
+
+    with pytest.raises(BlobsUnavailableError):
+        models.all()
+
+
+def test_a_model_of_the_catalogue_is_found_by_its_fingerprint(folder: Path) -> None:
+    models = models_in(folder)
+
+    assert models.find(the_tiny_model().info.fingerprint).model_id == "mine"
+    assert models.find(models.get("remote").fingerprint).model_id == "remote"
+    with pytest.raises(NotFoundError):
+        models.find("0" * 64)
+
+
+def test_an_outage_hides_only_the_models_that_lie_in_s3(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = models_in(folder)
+    fingerprint = models.get("remote").fingerprint
+    monkeypatch.setattr(models._local, "get", an_outage)
+
+    assert models.find(fingerprint).model_id == "remote"
+    with pytest.raises(BlobsUnavailableError):
+        models.find("0" * 64)
+
+
+def test_the_providers_are_known_without_reading_a_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = models_in(folder)
+    monkeypatch.setattr(models._local, "get", an_outage)
+
+    assert models.providers() == {"openai"}
+    assert models_in(folder, None).providers() == set()
+
+
 def test_without_a_catalogue_every_directory_is_a_model(folder: Path) -> None:
     models = models_in(folder, None)
 
@@ -113,6 +159,7 @@ def test_without_a_catalogue_every_directory_is_a_model(folder: Path) -> None:
     assert models.get(MODEL_ID) == the_tiny_model().info
     assert models.tokenizer(MODEL_ID).model == the_tiny_model().info
     assert models.directory(MODEL_ID).info == the_tiny_model().info
+    assert models.find(the_tiny_model().info.fingerprint) == the_tiny_model().info
     with pytest.raises(NotFoundError):
         models.remote(MODEL_ID)
 

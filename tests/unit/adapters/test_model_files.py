@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from embedpipe.adapters.model_files import LISTED_S
 from embedpipe.adapters.tokenizer import ModelsDirectory
 from embedpipe.errors import BlobsUnavailableError, ModelFilesError, NotFoundError
 from embedpipe.models.directory import GRAPH, MANIFEST, TOKENIZER
 
-from tests.tiny_model import MODEL_ID, a_tiny_model, the_tiny_model, with_w8
+from tests.tiny_model import MODEL_ID, a_manifest, a_tiny_model, the_tiny_model, with_w8
 
 URI = "s3://bucket/models"
 
@@ -22,6 +23,15 @@ class Body:
     def iter_chunks(self, size: int) -> Iterator[bytes]:
         for begin in range(0, len(self.data), size):
             yield self.data[begin : begin + size]
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class FakeS3:
@@ -45,13 +55,24 @@ class FakeS3:
             raise an_error("NoSuchKey")
         return {"Body": Body(self.objects[Key])}
 
+    def list_objects_v2(self, *, Bucket: str, Prefix: str, Delimiter: str) -> dict[str, Any]:  # noqa: N803
+        assert Bucket == "bucket"
+        self.asked.append(f"{Prefix}*")
+        if self.error is not None:
+            raise self.error
+        below = [key.removeprefix(Prefix) for key in self.objects if key.startswith(Prefix)]
+        found = {Prefix + key.partition(Delimiter)[0] + Delimiter for key in below}
+        return {"CommonPrefixes": [{"Prefix": one} for one in sorted(found)]}
+
 
 def an_error(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code}}, "GetObject")
 
 
-def models_from(s3: FakeS3, models_dir: Path, uri: str = URI) -> ModelsDirectory:
-    return ModelsDirectory(models_dir, uri=uri, s3=lambda: s3)
+def models_from(
+    s3: FakeS3, models_dir: Path, uri: str = URI, clock: Clock | None = None
+) -> ModelsDirectory:
+    return ModelsDirectory(models_dir, uri=uri, s3=lambda: s3, clock=clock or Clock())
 
 
 def test_a_missing_model_is_fetched_whole_and_verified(tmp_path: Path) -> None:
@@ -183,3 +204,85 @@ def test_an_outage_of_s3_is_transient_and_heals(tmp_path: Path, error: Exception
     s3.error = None
 
     assert models.get(MODEL_ID) == the_tiny_model().info
+
+
+# ------------------------------------------------------------------------------------------- lists
+
+
+def test_a_list_needs_no_more_than_the_manifests(tmp_path: Path) -> None:
+    s3 = FakeS3()
+
+    listed = models_from(s3, tmp_path).all()
+
+    assert listed == [the_tiny_model().info]
+    assert s3.asked == ["models/*", f"models/{MODEL_ID}/{MANIFEST}"]
+
+
+def test_a_list_is_kept_for_a_while_and_then_asked_for_again(tmp_path: Path) -> None:
+    s3, clock = FakeS3(), Clock()
+    models = models_from(s3, tmp_path, clock=clock)
+    models.all()
+    s3.objects[f"models/new/{MANIFEST}"] = a_manifest("new").dump().encode()
+    s3.asked.clear()
+
+    clock.now += LISTED_S - 1
+    kept = [model.model_id for model in models.all()]
+    clock.now += 1
+    fresh = [model.model_id for model in models.all()]
+
+    assert (kept, fresh) == ([MODEL_ID], ["new", MODEL_ID])
+    assert s3.asked == ["models/*", f"models/new/{MANIFEST}"]
+
+
+def test_what_is_on_the_disk_alone_is_listed_beside_what_is_in_s3(tmp_path: Path) -> None:
+    path = tmp_path / "mine" / MANIFEST
+    path.parent.mkdir()
+    path.write_text(a_manifest("mine").dump())
+
+    listed = models_from(FakeS3(), tmp_path).all()
+
+    assert [model.model_id for model in listed] == ["mine", MODEL_ID]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        an_error("SlowDown"),
+        an_error("AccessDenied"),
+        an_error("NoSuchBucket"),
+        EndpointConnectionError(endpoint_url="x"),
+    ],
+)
+def test_while_s3_does_not_answer_there_is_no_list_and_no_lack_is_remembered(
+    tmp_path: Path, error: Exception
+) -> None:
+    a_tiny_model(tmp_path)
+    s3 = FakeS3(error)
+    models = models_from(s3, tmp_path)
+    with pytest.raises(BlobsUnavailableError):
+        models.all()
+
+    s3.error = None
+
+    assert models.all() == [the_tiny_model().info]
+
+
+def test_an_outage_between_list_and_manifest_is_no_shorter_list(tmp_path: Path) -> None:
+    s3 = FakeS3()
+    models = models_from(s3, tmp_path)
+    models._in_s3()
+    s3.error = an_error("SlowDown")
+
+    with pytest.raises(BlobsUnavailableError):
+        models.all()
+
+
+def test_what_is_on_the_disk_is_found_by_its_fingerprint_without_s3(tmp_path: Path) -> None:
+    a_tiny_model(tmp_path)
+    s3 = FakeS3(an_error("SlowDown"))
+    models = models_from(s3, tmp_path)
+
+    assert models.find(the_tiny_model().info.fingerprint) == the_tiny_model().info
+    assert s3.asked == []
+    with pytest.raises(BlobsUnavailableError):
+        models.find("0" * 64)

@@ -59,3 +59,13 @@ def test_a_provider_that_there_is_not_is_not_found() -> None:
         assert (answer.status, answer.json["code"]) == (404, "PROVIDER_NOT_FOUND")
         assert answer.json["field"] == "provider"
     assert client.database.breakers.all() == []
+
+
+def test_breakers_are_listed_and_reset_while_the_models_cannot_be_read() -> None:
+    client = Client()
+    client.models.is_available = False
+
+    listed = client.send("GET", BREAKERS)
+    reset = client.send("POST", f"{BREAKERS}/openai/reset")
+
+    assert (listed.status, reset.status) == (200, 200)

@@ -115,3 +115,13 @@ def test_a_model_that_the_worker_does_not_have_is_unavailable() -> None:
     answer = warm_up(client)
 
     assert (answer.status, answer.json["code"]) == (503, "MODEL_UNAVAILABLE")
+
+
+def test_while_the_bucket_cannot_be_read_there_is_no_list() -> None:
+    client = Client()
+    client.models.is_available = False
+
+    answer = client.send("GET", MODELS)
+
+    assert (answer.status, answer.json["code"]) == (503, "BLOBS_UNAVAILABLE")
+    assert answer.headers["Retry-After"] == "5"

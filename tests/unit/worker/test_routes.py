@@ -100,13 +100,18 @@ class Endpoint:
         self.provider = Provider()
         self.cache = VectorCache(1_000_000)
         memory = options.pop("memory", None) or Memory()
-        models = FakeModels(model, REMOTE, UNCOUNTED)
+        self.models = FakeModels(model, REMOTE, UNCOUNTED)
         loader = Loader(self.embedders)
         self.serving = Serving(
             SynchronousEmbeddings(
-                models, self.work, loader, memory=memory, remote=self.provider, cache=self.cache
+                self.models,
+                self.work,
+                loader,
+                memory=memory,
+                remote=self.provider,
+                cache=self.cache,
             ),
-            models=models,
+            models=self.models,
             embedders=self.embedders,
             loader=loader,
         )
@@ -262,6 +267,15 @@ def test_a_model_may_be_named_by_its_fingerprint_alone() -> None:
     answer = Endpoint().embed(model_id=None, fingerprint=MODEL.fingerprint)
 
     assert answer.json()["model_id"] == "fake"
+
+
+def test_a_model_at_hand_is_found_by_its_fingerprint_while_the_bucket_cannot_be_read() -> None:
+    endpoint = Endpoint()
+    endpoint.models.is_available = False
+
+    answer = endpoint.embed(model_id=None, fingerprint=MODEL.fingerprint)
+
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("model_id", ["fake", None])
@@ -545,6 +559,15 @@ def test_models_are_listed_with_what_is_loaded() -> None:
     assert listed[0]["loaded"]["device"] == "cpu"
     assert listed[0]["matryoshka_dimensions"] == [8, 16]
     assert listed[1]["loaded"] is None
+
+
+def test_while_the_bucket_cannot_be_read_what_is_loaded_is_listed() -> None:
+    endpoint = Endpoint()
+    endpoint.models.is_available = False
+
+    listed = endpoint.http.get("/models").json()["models"]
+
+    assert [(one["model_id"], one["loaded"]["device"]) for one in listed] == [("fake", "cpu")]
 
 
 def warm_up(endpoint: Endpoint, **overrides: Any) -> Any:

@@ -26,7 +26,7 @@ _MAX_TOKENIZER_BYTES = 64_000_000
 
 
 class CatalogueModels:
-    """The models that a catalogue names; without one, every directory of the models folder.
+    """The models that a catalogue names; without one, every directory of folder and bucket.
 
     Threads may share it. What a directory says is read when it is first asked for.
 
@@ -68,15 +68,44 @@ class CatalogueModels:
                 self._tokenizers[model_id] = self._load_tokenizer(model_id)
             return self._tokenizers[model_id]
 
+    def find(self, fingerprint: str) -> ModelInfo:
+        """Give the model of a fingerprint; an outage matters only if all others are others.
+
+        Raises
+        ------
+        NotFoundError
+            MODEL_NOT_FOUND.
+        BlobsUnavailableError
+            It is none of those that can be read now.
+        """
+        if self._catalogue is None:
+            return self._local.find(fingerprint)
+        outage: BlobsUnavailableError | None = None
+        for model_id in sorted(self._catalogue.models):
+            try:
+                if (model := self.get(model_id)).fingerprint == fingerprint:
+                    return model
+            except BlobsUnavailableError as exc:
+                outage = exc
+            except (NotFoundError, ModelFilesError, OSError):
+                continue
+        raise outage or _not_found()
+
     def all(self) -> list[ModelInfo]:
-        """List them by id. What cannot be read is left out."""
+        """List them by id. What is damaged is left out. Raises BlobsUnavailableError."""
         if self._catalogue is None:
             return self._local.all()
         found = []
         for model_id in sorted(self._catalogue.models):
-            with suppress(NotFoundError, ModelFilesError, BlobsUnavailableError, OSError):
+            with suppress(NotFoundError, ModelFilesError, OSError):
                 found.append(self.get(model_id))
         return found
+
+    def providers(self) -> set[str]:
+        """Name the services of the catalogue."""
+        if self._catalogue is None:
+            return self._local.providers()
+        return {entry.provider for entry in self._catalogue.remote.values()}
 
     def directory(self, model_id: str) -> ModelDirectory:
         """Give the directory of a model of this machine, all its files there, named by the id.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 from embedpipe.errors import BlobsUnavailableError, ModelFilesError, NotFoundError
 from embedpipe.models.directory import MANIFEST, MAX_MANIFEST_BYTES, Manifest, ModelDirectory
+
+#: How long the list of what is in S3 is kept.
+LISTED_S = 60.0
 
 _PIECE_BYTES = 1 << 20
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
@@ -24,13 +28,56 @@ class S3ModelFiles:
     ----------
     s3
         Gives the S3 client; called when the first file is needed.
+    clock
+        Seconds, for how long a list is kept.
     """
 
-    def __init__(self, uri: str, s3: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        uri: str,
+        s3: Callable[[], Any],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._s3 = s3
+        self._clock = clock
+        self._listed: tuple[float, set[str]] | None = None
+
+    def model_ids(self) -> set[str]:
+        """Name what may be models: whatever lies one level below the address.
+
+        A list is kept for LISTED_S: who asks often does not pay a request of S3 each time, and a
+        model that was just put there is not missing for long.
+
+        Raises
+        ------
+        BlobsUnavailableError
+            S3 does not answer, or refuses, or there is no such bucket.
+        """
+        listed, now = self._listed, self._clock()
+        if listed is None or now - listed[0] >= LISTED_S:
+            listed = self._listed = (now, set(self._list()))
+        return set(listed[1])
+
+    def _list(self) -> Iterator[str]:
+        page: dict[str, str] = {}
+        while True:
+            try:
+                with _s3_errors():
+                    answer = self._s3().list_objects_v2(
+                        Bucket=self._bucket, Prefix=self._prefix, Delimiter="/", **page
+                    )
+            except FileNotFoundError:
+                # No list, which is not an empty one.
+                raise BlobsUnavailableError("there is no bucket of models") from None
+            for entry in answer.get("CommonPrefixes", []):
+                yield entry["Prefix"].removeprefix(self._prefix).rstrip("/")
+            if not answer.get("IsTruncated"):
+                return
+            page = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def fetch_manifest(self, directory: Path) -> ModelDirectory:
         """Fetch the manifest of the model that the directory is named after.

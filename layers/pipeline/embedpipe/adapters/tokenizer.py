@@ -1,10 +1,11 @@
-"""Models on disk, and their tokenizers."""
+"""Models on disk, filled from S3, and their tokenizers."""
 
 from __future__ import annotations
 
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -136,13 +137,20 @@ class ModelsDirectory:
         Address of the models in S3, `s3://bucket/prefix`; None for none.
     s3
         Gives the S3 client; None makes one from the environment, when first needed.
+    clock
+        Seconds, for how long a list of S3 is kept.
     """
 
     def __init__(
-        self, models_dir: Path, *, uri: str | None = None, s3: Callable[[], Any] | None = None
+        self,
+        models_dir: Path,
+        *,
+        uri: str | None = None,
+        s3: Callable[[], Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models_dir = models_dir
-        self._remote = _remote(uri, s3) if uri else None
+        self._remote = _remote(uri, s3, clock) if uri else None
         self._directories: dict[str, ModelDirectory] = {}
         self._tokenizers: dict[str, HuggingFaceTokenizer] = {}
         self._lock = threading.RLock()
@@ -160,13 +168,43 @@ class ModelsDirectory:
                 self._tokenizers[model_id] = HuggingFaceTokenizer.load(directory)
             return self._tokenizers[model_id]
 
+    def find(self, fingerprint: str) -> ModelInfo:
+        """Give the model of a fingerprint, from this disk if it is there.
+
+        Raises
+        ------
+        NotFoundError
+            MODEL_NOT_FOUND.
+        BlobsUnavailableError
+            It is not on this disk, and S3 does not answer.
+        """
+        for place in (self._on_disk, self._in_s3):
+            for model in self._readable(place()):
+                if model.fingerprint == fingerprint:
+                    return model
+        raise NotFoundError("there is no such model", code="MODEL_NOT_FOUND")
+
     def all(self) -> list[ModelInfo]:
-        """List what is on this disk, by id. What cannot be read is left out."""
-        found = []
-        for path in sorted(self._models_dir.glob("[!.]*/embedpipe.yaml")):
+        """List what is on this disk and in S3, by id. What is damaged is left out.
+
+        Of those in S3 the manifest is fetched, which is small. Raises BlobsUnavailableError.
+        """
+        return list(self._readable(self._on_disk() | self._in_s3()))
+
+    def providers(self) -> set[str]:
+        """Name none: what has a directory is computed here."""
+        return set()
+
+    def _readable(self, model_ids: set[str]) -> Iterator[ModelInfo]:
+        for model_id in sorted(model_ids):
             with suppress(NotFoundError, ModelFilesError, OSError):
-                found.append(self.get(path.parent.name))
-        return found
+                yield self.get(model_id)
+
+    def _on_disk(self) -> set[str]:
+        return {path.parent.name for path in self._models_dir.glob("[!.]*/embedpipe.yaml")}
+
+    def _in_s3(self) -> set[str]:
+        return self._remote.model_ids() if self._remote is not None else set()
 
     def directory(self, model_id: str, precision: str | None = None) -> ModelDirectory:
         """Give a model's directory with its files there, for an embedder.
@@ -205,7 +243,7 @@ class ModelsDirectory:
             self._remote.fetch(directory, name)
 
 
-def _remote(uri: str, s3: Callable[[], Any] | None) -> S3ModelFiles:
+def _remote(uri: str, s3: Callable[[], Any] | None, clock: Callable[[], float]) -> S3ModelFiles:
     from embedpipe.adapters.model_files import S3ModelFiles
 
     def from_environment() -> Any:
@@ -213,4 +251,4 @@ def _remote(uri: str, s3: Callable[[], Any] | None) -> S3ModelFiles:
 
         return client("s3")
 
-    return S3ModelFiles(uri, s3 or from_environment)
+    return S3ModelFiles(uri, s3 or from_environment, clock=clock)

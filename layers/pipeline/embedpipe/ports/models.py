@@ -105,8 +105,30 @@ class Models(Protocol):
         """Give a model's tokenizer, loaded once."""
         ...
 
+    def find(self, fingerprint: str) -> ModelInfo:
+        """Give the model of a fingerprint; what is at hand already is looked at first.
+
+        Raises
+        ------
+        NotFoundError
+            MODEL_NOT_FOUND.
+        BlobsUnavailableError
+            It is none of those at hand, and those elsewhere cannot be read now.
+        """
+        ...
+
     def all(self) -> list[ModelInfo]:
-        """List them by id. What cannot be read is left out."""
+        """List them by id. What is damaged is left out.
+
+        Raises
+        ------
+        BlobsUnavailableError
+            Where they are kept cannot be read now.
+        """
+        ...
+
+    def providers(self) -> set[str]:
+        """Name the services that compute models; nothing is read for that."""
         ...
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from starlette.responses import JSONResponse, Response
 
-from embedpipe.errors import EmbedderUnavailableError, NotFoundError
+from embedpipe.errors import BlobsUnavailableError, EmbedderUnavailableError, NotFoundError
 from embedpipe.ports import Embedders, ModelInfo, Models, RemoteEmbedders
 from embedpipe.worker.asked import EmbedAsked, WarmUpAsked
 from embedpipe.worker.loading import Loader
@@ -48,13 +48,17 @@ class Serving:
         )
 
     def models(self, body: bytes, arrived: float) -> Response:
-        """Answer GET /models: all there are, and how those are held that are in memory."""
+        """Answer GET /models: all there are, and how those are held that are in memory.
+
+        Only the latter while the bucket cannot be read: they are what the API asks for.
+        """
         del body, arrived
         loaded = {one.model_id: asdict(one) for one in self._embedders.loaded()}
-        listed = [
-            _described(model) | {"loaded": loaded.get(model.model_id)}
-            for model in self._models.all()
-        ]
+        try:
+            models = self._models.all()
+        except BlobsUnavailableError:
+            models = [self._models.get(model_id) for model_id in sorted(loaded)]
+        listed = [_described(model) | {"loaded": loaded.get(model.model_id)} for model in models]
         return JSONResponse({"models": listed})
 
     def warm_up(self, body: bytes, arrived: float) -> Response:

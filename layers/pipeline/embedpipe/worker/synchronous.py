@@ -129,11 +129,10 @@ class SynchronousEmbeddings:
             if fingerprint not in (None, model.fingerprint):
                 raise ConflictError("the model here is another one", code="MODEL_MISMATCH")
             return model
-        found = (one for one in self._models.all() if one.fingerprint == fingerprint)
-        model_found = next(found, None)
-        if model_found is None:
-            raise ConflictError("no model has that fingerprint", code="MODEL_MISMATCH")
-        return model_found
+        try:
+            return self._models.find(fingerprint or "")
+        except NotFoundError:
+            raise ConflictError("no model has that fingerprint", code="MODEL_MISMATCH") from None
 
     def _here(
         self, asked: EmbedAsked, model: ModelInfo, deadline: float

@@ -9,7 +9,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from embedpipe.adapters.byte_tokenizer import ByteTokenizer
-from embedpipe.errors import EmbedderUnavailableError, ModelUnavailableError, NotFoundError
+from embedpipe.errors import (
+    BlobsUnavailableError,
+    EmbedderUnavailableError,
+    ModelUnavailableError,
+    NotFoundError,
+)
 from embedpipe.ports.models import Embedder, Encoding, LoadedModel, ModelInfo, Tokenizer, Tuning
 
 if TYPE_CHECKING:
@@ -192,9 +197,13 @@ class FakeQueryEmbedder:
 
 
 class FakeModels:
-    """Fake models by id; the one called `fake` unless others are given."""
+    """Fake models by id; the one called `fake` unless others are given.
+
+    Set `is_available` to False for an outage of where they are kept: none can be listed then.
+    """
 
     def __init__(self, *models: ModelInfo, fingerprint: str | None = None) -> None:
+        self.is_available = True
         chosen = models or (fake_model(fingerprint=fingerprint),)
         self._models = {model.model_id: model for model in chosen}
 
@@ -210,6 +219,19 @@ class FakeModels:
         model = self.get(model_id)
         return FakeTokenizer(model) if model.has_tokenizer else ByteTokenizer(model)
 
+    def find(self, fingerprint: str) -> ModelInfo:
+        """Give the model of a fingerprint. Raises NotFoundError (MODEL_NOT_FOUND)."""
+        for model in self._models.values():
+            if model.fingerprint == fingerprint:
+                return model
+        raise NotFoundError("there is no such model", code="MODEL_NOT_FOUND")
+
     def all(self) -> list[ModelInfo]:
-        """List them by id."""
+        """List them by id. Raises BlobsUnavailableError while there is an outage."""
+        if not self.is_available:
+            raise BlobsUnavailableError
         return [self._models[model_id] for model_id in sorted(self._models)]
+
+    def providers(self) -> set[str]:
+        """Name the services that compute models."""
+        return {model.provider for model in self._models.values() if model.is_remote}

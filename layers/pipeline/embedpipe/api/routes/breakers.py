@@ -18,7 +18,7 @@ breakers = Noun("circuit breakers")
 def list_circuit_breakers(call: Call) -> Reply:
     """List the providers by name, each with its breaker's state, which all workers share."""
     found = {one.provider: one for one in call.services.database.breakers.all()}
-    for provider in _providers(call) - set(found):
+    for provider in call.services.models.providers() - set(found):
         found[provider] = call.services.database.breakers.get(provider)
     items = [BreakerAnswer.model_validate(found[provider]) for provider in sorted(found)]
     return Reply(Listing[BreakerAnswer](items=items, cursor=None))
@@ -34,12 +34,8 @@ def reset_circuit_breaker(call: Call, provider: str) -> Reply:
     """Have a provider asked again at once."""
     act = call.act("breaker.reset", provider)
     has_failed = call.services.database.breakers.reset(provider, act)
-    if not has_failed and provider not in _providers(call):
+    if not has_failed and provider not in call.services.models.providers():
         raise NotFoundError(
             "There is no such provider.", code="PROVIDER_NOT_FOUND", field="provider"
         )
     return Reply(BreakerAnswer.model_validate(call.services.database.breakers.get(provider)))
-
-
-def _providers(call: Call) -> set[str]:
-    return {model.provider for model in call.services.models.all() if model.is_remote}

@@ -15,7 +15,7 @@ models = Noun("models")
 
 @models.get("/embeddings/models", "List the models", answer=Listing[ModelAnswer])
 def list_models(call: Call) -> Reply:
-    """List the models of the catalogue by id; `loaded` is null while no embed worker answers."""
+    """List all models by id; `loaded` is null while no embed worker answers."""
     default = call.services.settings.default_model_id
     loaded = _loaded(call)
     items = [
