@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from embedpipe.adapters.postgres.migrations import migrate, rollback, set_password
+from embedpipe.adapters.postgres.sessions import SERVER_OPTIONS
 from embedpipe.adapters.postgres.verification import verify
 from embedpipe.errors import ConflictError, InvalidInputError, StoreUnavailableError
 from embedpipe.sql import migrations
@@ -217,6 +219,45 @@ def test_other_roles_and_short_passwords_are_refused(
 ) -> None:
     with pytest.raises(InvalidInputError):
         set_password(owner_conninfo, role, password)
+
+
+def timeouts(conninfo: str, names: list[str]) -> dict[str, str]:
+    """Give them as a session has them whose state was discarded, as a proxy may do."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("SET statement_timeout = 1")
+        connection.execute("DISCARD ALL")
+        query = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
+        return dict(connection.execute(query, [names]).fetchall())
+
+
+def test_roles_have_their_timeouts_without_asking_for_them(
+    owner_conninfo: str, app_conninfo: str, maintenance_conninfo: str
+) -> None:
+    # A database that is copied from another does not get the settings of roles in that one.
+    rollback(owner_conninfo, 3)
+    asked_for = dict(re.findall(r"-c (\w+)=(\d+)", SERVER_OPTIONS))
+
+    migrate(owner_conninfo)
+    given = [timeouts(one, list(asked_for)) for one in (app_conninfo, maintenance_conninfo)]
+    rollback(owner_conninfo, 3)
+    taken_back = timeouts(app_conninfo, list(asked_for))
+
+    assert given == [asked_for, asked_for]
+    assert taken_back == dict.fromkeys(asked_for, "0")
+
+
+def test_an_owner_who_may_not_alter_the_roles_migrates_all_the_same(owner_conninfo: str) -> None:
+    [timeouts] = [one for one in migrations() if one.name == "role_timeouts"]
+    told: list[str | None] = []
+
+    with psycopg.connect(owner_conninfo) as connection:
+        connection.add_notice_handler(lambda notice: told.append(notice.message_primary))
+        connection.execute("CREATE ROLE someone_else CREATEROLE")
+        connection.execute("SET ROLE someone_else")
+        connection.execute(timeouts.up.encode())
+        connection.rollback()
+
+    assert told == ["the owner may not set timeouts of embedpipe_app"]
 
 
 def test_a_url_that_is_not_valid_is_not_quoted() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from embedpipe.adapters.postgres.sessions import SERVER_OPTIONS
+from embedpipe.sql import migrations
 
 from tests.template import Stack, as_list, load_stack
 
@@ -557,13 +558,13 @@ def test_the_database_is_encrypted_private_and_kept(stack: Stack) -> None:
     assert stack.document["Resources"]["Database"]["DeletionPolicy"] == "Snapshot"
 
 
-def test_a_proxy_sets_what_connections_cannot_ask_it_for(stack: Stack) -> None:
-    target = stack.properties("DatabaseProxyTargets")["ConnectionPoolConfigurationInfo"]
+def test_roles_have_what_connections_cannot_ask_a_proxy_for(stack: Stack) -> None:
     told = stack.document["Globals"]["Function"]["Environment"]["Variables"]
+    [timeouts] = [one.up for one in migrations() if one.name == "role_timeouts"]
 
-    set_by_proxy = re.findall(r"SET (\w+)=(\d+)", target["InitQuery"])
+    set_for_roles = re.findall(r"'(\w+) = (\d+)'", timeouts)
 
-    assert set_by_proxy == re.findall(r"-c (\w+)=(\d+)", SERVER_OPTIONS)
+    assert set_for_roles == re.findall(r"-c (\w+)=(\d+)", SERVER_OPTIONS)
     assert told["PGVECTOR_STARTUP_OPTIONS"] == {"Fn::If": ["CreateProxy", "false", "true"]}
     assert stack.targets(told["DATABASE_HOST"]["Fn::If"][1]) == {"DatabaseProxy"}
 
