@@ -1,9 +1,9 @@
-"""Carries TCP connections from an address that containers reach to the same ports on loopback."""
+"""Carries TCP connections from an address that containers reach to ports on loopback."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Thread
 
@@ -11,15 +11,20 @@ _PIECE_BYTES = 65_536
 
 
 @contextmanager
-def relayed(host: str, ports: list[int]) -> Iterator[None]:
-    """Listen on these ports of another of this machine's addresses, as long as this lasts."""
+def relayed(host: str, ports: Mapping[int, int]) -> Iterator[list[int]]:
+    """Listen on ports of one of this machine's addresses, as long as this lasts; give them.
+
+    Parameters
+    ----------
+    ports
+        By the port that is listened on, 0 for any, the port of loopback that it stands for.
+    """
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, name="relay", daemon=True)
     thread.start()
     relay = _Relay()
     try:
-        asyncio.run_coroutine_threadsafe(relay.listen(host, ports), loop).result(10)
-        yield
+        yield asyncio.run_coroutine_threadsafe(relay.listen(host, ports), loop).result(10)
     finally:
         asyncio.run_coroutine_threadsafe(relay.end(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
@@ -31,9 +36,10 @@ class _Relay:
     def __init__(self) -> None:
         self._servers: list[asyncio.Server] = []
 
-    async def listen(self, host: str, ports: list[int]) -> None:
-        for port in ports:
-            self._servers.append(await asyncio.start_server(_Carrier(port), host, port))
+    async def listen(self, host: str, ports: Mapping[int, int]) -> list[int]:
+        for port, to in ports.items():
+            self._servers.append(await asyncio.start_server(_Carrier(to), host, port))
+        return [server.sockets[0].getsockname()[1] for server in self._servers]
 
     async def end(self) -> None:
         for server in self._servers:

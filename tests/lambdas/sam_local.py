@@ -36,7 +36,7 @@ def main(runtime: str, bridge: str, *words: str) -> int:
         data_dir = with_model(Path(scratch) / "data", MODELS_DIR)
         with (
             a_world(data_dir, data_dir / "models") as world,
-            relayed(bridge, ports(world)),
+            relayed(bridge, {port: port for port in ports(world)}),
         ):
             sam = SamCli(
                 program=ROOT / ".venv-sam" / "bin" / "sam",
