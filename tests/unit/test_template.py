@@ -580,6 +580,26 @@ def test_a_proxy_and_a_pause_exclude_each_other(stack: Stack) -> None:
     assert stack.document["Conditions"]["DatabasePauses"] == pauses
 
 
+def test_the_embed_service_waits_for_every_way_out_of_a_new_vpc(stack: Stack) -> None:
+    resources = stack.document["Resources"]
+    waits_for = {
+        branch["Ref"]: condition
+        for condition, branch, _ in (
+            one["Fn::If"] for one in resources["EmbedService"]["Metadata"]["AfterWaysOut"]
+        )
+    }
+
+    ways_out = {
+        name: resource["Condition"]
+        for name, resource in resources.items()
+        if resource["Type"]
+        in ("AWS::EC2::Route", "AWS::EC2::SubnetRouteTableAssociation", "AWS::EC2::VPCEndpoint")
+    }
+
+    functions_only = {"LambdaEndpoint", "XRayEndpoint"}
+    assert waits_for == {name: ways_out[name] for name in ways_out.keys() - functions_only}
+
+
 def test_a_new_vpc_is_where_everything_runs(stack: Stack) -> None:
     new = {"Fn::If": ["CreateVpc", [{"Ref": "SubnetA"}, {"Ref": "SubnetB"}], {"Ref": "SubnetIds"}]}
     in_vpc = stack.document["Globals"]["Function"]["VpcConfig"]["Fn::If"][1]
