@@ -20,4 +20,4 @@ def _invoke(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @cache
 def _resolver() -> ApiResolver:
-    return build(bootstrap.api)
+    return build(bootstrap.api, bootstrap.cors)

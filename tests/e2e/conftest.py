@@ -21,6 +21,8 @@ from tests.localstack import endpoint_url
 from tests.real_model import MODELS_DIR, the_real_model
 from tests.stacks.deployed import DeployedStack
 
+#: Where a page is that may call the cloud.
+APP = "https://app.example.com"
 WORK_QUEUES = ("ChunkQueue", "EmbedHighQueue", "EmbedQueue", "EmbedLowQueue", "StoreQueue")
 
 
@@ -43,6 +45,7 @@ def cloud(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         EMBED_VISIBILITY_S="4",
         EMBED_TUNE_S="0",
         RETRY_BACKOFF_BASE_S="0.1",
+        CORS_ALLOW_ORIGINS=APP,
     )
     with running(made):
         # What a killed process held comes back in seconds, and not in minutes.

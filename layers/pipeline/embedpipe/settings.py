@@ -10,15 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from embedpipe.domain.lanes import HIGH, LOW, NORMAL
+from embedpipe.domain.origins import parse_origins
 
 
 class Settings(BaseModel):
     """What every entry point reads. Unknown variables are ignored: the environment has many."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    # An error names the variable and says why; what it quoted might be a key.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -165,6 +169,13 @@ class ApiSettings(DatabaseSettings, ModelSettings, DeadLetterSettings, EventSour
     query_timeout_s: float = Field(default=10.0, gt=0, le=29, alias="QUERY_TIMEOUT_S")
     sync_timeout_s: float = Field(default=25.0, gt=0, le=27, alias="SYNC_TIMEOUT_S")
     sync_max_inputs: int = Field(default=256, ge=1, le=2048, alias="SYNC_MAX_INPUTS")
+    cors_allow_origins: str | None = Field(default=None, alias="CORS_ALLOW_ORIGINS")
+
+    @field_validator("cors_allow_origins")
+    @classmethod
+    def _are_origins(cls, value: str | None) -> str | None:
+        parse_origins(value or "")
+        return value
 
 
 class ChunkSettings(DatabaseSettings, ModelSettings, RetrySettings, EmbedQueueSettings):

@@ -19,6 +19,7 @@ from embedpipe.adapters.memory import (
 from embedpipe.adapters.memory.dead_letters import MemoryDeadLetters
 from embedpipe.adapters.memory.models import fake_model
 from embedpipe.adapters.sealing import sealer_of
+from embedpipe.api.cors import Cors
 from embedpipe.api.resolver import ApiResolver, build
 from embedpipe.api.services import Services
 from embedpipe.domain.controls import STAGES
@@ -107,7 +108,9 @@ class Client:
         self.worker = FakeSynchronousEmbedder(*self.models.all())
         for tenant in ("default", "other"):
             self.database.create_tenant(tenant, self.model)
-        self.api: ApiResolver = build(lambda: self.services)
+        self.api: ApiResolver = build(
+            lambda: self.services, lambda: Cors.of(self.settings.get("CORS_ALLOW_ORIGINS"))
+        )
         self.services = Services(
             database=self.database,
             blobs=self.blobs,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from embedpipe import bootstrap
 from embedpipe.adapters.memory.models import fake_model
+from embedpipe.api.cors import Cors
 
 from functions.api import app
 from tests.sqs_events import LambdaContext, event
@@ -20,6 +21,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """The services behind the handler; the handler keeps its resolver for the process."""
     client = Client({"SINGLE_USER_API_KEY": KEY})
     monkeypatch.setattr(bootstrap, "api", lambda: client.services)
+    monkeypatch.setattr(bootstrap, "cors", Cors)
     app._resolver.cache_clear()
     yield client
     app._resolver.cache_clear()

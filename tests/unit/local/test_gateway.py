@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from embedpipe.api.cors import Cors
 from embedpipe.local.errors import InvocationError, ThrottledError
 from embedpipe.local.gateway import Gateway
 
@@ -17,7 +18,12 @@ FINE = {"statusCode": 200, "body": "fine"}
 def ask(function: FakeFunction, method: str, path: str, **options: Any) -> httpx.Response:
     """Send one request to a gateway before a function."""
     binary = options.pop("binary_media_types", [])
-    gateway = Gateway(function, binary_media_types=binary, max_waiting=options.pop("waiting", 8))
+    gateway = Gateway(
+        function,
+        binary_media_types=binary,
+        max_waiting=options.pop("waiting", 8),
+        cors=options.pop("cors", None),
+    )
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(gateway.app)
@@ -166,3 +172,30 @@ def test_requests_over_the_bound_are_throttled() -> None:
     got = ask(FakeFunction(FINE), "GET", "/", waiting=-1)
 
     assert (got.status_code, got.headers["retry-after"]) == (429, "1")
+
+
+# ----------------------------------------------------------------------- calls from pages elsewhere
+
+APP = "https://app.example.com"
+LEAVE = "Access-Control-Allow-Origin"
+
+
+def test_a_page_may_read_what_the_gateway_answers_by_itself() -> None:
+    cors, error = Cors.of(APP), InvocationError("Sandbox.Timedout", "")
+
+    answers = [
+        ask(FakeFunction(error), "GET", "/", cors=cors, headers={"Origin": origin})
+        for origin in (APP, "https://other.example.com")
+    ]
+
+    assert [answer.status_code for answer in answers] == [504, 504]
+    assert [answer.headers.get(LEAVE) for answer in answers] == [APP, None]
+    assert [answer.headers["Vary"] for answer in answers] == ["Origin", "Origin"]
+
+
+def test_what_the_function_says_of_pages_is_left_as_it_is() -> None:
+    said = {"statusCode": 204, "multiValueHeaders": {LEAVE: ["*"], "Vary": ["Accept"]}}
+
+    answer = ask(FakeFunction(said), "OPTIONS", "/", cors=Cors.of(APP), headers={"Origin": APP})
+
+    assert (answer.headers[LEAVE], answer.headers["Vary"]) == ("*", "Accept")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
@@ -15,6 +16,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError as Unro
 from pydantic import BaseModel
 
 from embedpipe.api.auth import NOBODY, authenticate, authorize
+from embedpipe.api.cors import Cors
 from embedpipe.api.exchange import Exchange
 from embedpipe.api.operations import BASE_PATH, Call, Operation, Reply
 from embedpipe.api.path_ids import CHECKS
@@ -35,9 +37,10 @@ from embedpipe.api.table import OPERATIONS
 class ApiResolver(APIGatewayRestResolver):
     """Serves the operations; one request at a time, as Lambda does."""
 
-    def __init__(self, services: Callable[[], Services]) -> None:
+    def __init__(self, services: Callable[[], Services], cors: Callable[[], Cors]) -> None:
         super().__init__(debug=False)
         self._services = services
+        self._read_cors = cors
         self._exchange = Exchange.of({})
         for operation in OPERATIONS:
             for path in operation.paths:
@@ -53,10 +56,31 @@ class ApiResolver(APIGatewayRestResolver):
 
     def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Answer one event."""
-        self._exchange = Exchange.of(event)
-        answer = super().resolve(event, context)
-        self._exchange.end(answer["statusCode"])
+        exchange = self._exchange = Exchange.of(event)
+        cors = self._read_cors()
+        if cors.is_preflight(event.get("httpMethod"), exchange.headers):
+            answer = self._preflight(cors)
+        else:
+            answer = super().resolve(event, context)
+        # Here and not with each answer: no error can be without.
+        for name, value in cors.headers(exchange.headers).items():
+            answer["multiValueHeaders"][name] = [value]
+        exchange.end(answer["statusCode"])
         return answer
+
+    def _preflight(self, cors: Cors) -> dict[str, Any]:
+        exchange = self._exchange
+        # On a path that there is not as well: the page is to read the 404.
+        allowed = self._allowed(str(exchange.event.get("path"))) or {
+            operation.method for operation in OPERATIONS
+        }
+        headers = exchange.answer_headers() | cors.preflight(exchange.headers, allowed)
+        return {
+            "statusCode": HTTPStatus.NO_CONTENT.value,
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
+            "body": "",
+            "isBase64Encoded": False,
+        }
 
     def _handler(self, operation: Operation) -> Callable[..., Response[str]]:
         def handle(**path: str) -> Response[str]:
@@ -132,12 +156,20 @@ class ApiResolver(APIGatewayRestResolver):
         )
 
     def _unrouted(self) -> Exception:
-        path = self.current_event.path
-        routes = self._static_routes + self._dynamic_routes
-        allowed = sorted({route.method for route in routes if route.rule.match(path)})
+        allowed = sorted(self._allowed(self.current_event.path))
         return MethodNotAllowedError(allowed) if allowed else RouteNotFoundError()
 
+    def _allowed(self, path: str) -> set[str]:
+        routes = self._static_routes + self._dynamic_routes
+        return {route.method for route in routes if route.rule.match(path)}
 
-def build(services: Callable[[], Services]) -> ApiResolver:
-    """Give the API over services, which are asked for with the first request."""
-    return ApiResolver(services)
+
+def build(services: Callable[[], Services], cors: Callable[[], Cors] = Cors) -> ApiResolver:
+    """Give the API over services, which are asked for with the first request.
+
+    Parameters
+    ----------
+    cors
+        Asked before the services, and apart from them: where they fail, the answer is read, too.
+    """
+    return ApiResolver(services, cors)

@@ -29,6 +29,7 @@ from embedpipe.settings import (
 from embedpipe.stages.controls import ControlReader
 
 if TYPE_CHECKING:
+    from embedpipe.api.cors import Cors
     from embedpipe.api.services import Services
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "StoreServices",
     "api",
     "chunk",
+    "cors",
     "embed",
     "maintenance",
     "store",
@@ -78,6 +80,14 @@ def api() -> Services:
         event_sources=parts.event_sources(settings),
         dead_letters=dead_letter_parts(settings),
     )
+
+
+@cache
+def cors() -> Cors:
+    """Say who may call `functions/api` from a page in a browser."""
+    from embedpipe.api.cors import Cors
+
+    return Cors.of(ApiSettings.from_environment().cors_allow_origins)
 
 
 @cache

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from embedpipe.api.cors import Cors
 from embedpipe.local.backing import Backing
 from embedpipe.local.directory import DataDirectory
 from embedpipe.local.errors import InvocationError, LocalCloudError
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 READY_TIMEOUT_S = 90.0
 LOOK_S = 0.5
 READY = "/api/v1/embeddings/ready"
+CORS = "CORS_ALLOW_ORIGINS"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class LocalCloud:
         self._options = options
         self._directory = DataDirectory(options.data_dir, options.models_dir)
         self._template = Template.load(options.root / "template.yaml")
+        self._cors = _cors(os.environ.get(CORS, ""))
         self._listening = listen(options.port, options.host)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._guard = Guard()
@@ -158,14 +161,17 @@ class LocalCloud:
             {f"worker-{n}": f"http://127.0.0.1:{port}/metrics" for n, port in enumerate(ports, 1)},
         )
         self._functions.start()
-        gateway = Gateway(
-            self._functions.pools[API],
-            binary_media_types=self._template.binary_media_types(),
-            more_metrics=scraped.text,
-        )
-        self._server = Server(gateway, self._listening)
+        self._server = Server(self._gateway(self._functions, scraped), self._listening)
         self._server.start()
         return [*self._backing.keepers(), *self._workers.keepers()]
+
+    def _gateway(self, functions: Functions, scraped: Scraped) -> Gateway:
+        return Gateway(
+            functions.pools[API],
+            binary_media_types=self._template.binary_media_types(),
+            cors=self._cors,
+            more_metrics=scraped.text,
+        )
 
     def _invite_worker(self, addresses: Addresses) -> None:
         """Write down what a worker that somebody else starts, such as a container, is told."""
@@ -223,6 +229,13 @@ def _get(url: str) -> tuple[int, str]:
     except httpx.HTTPError as exc:
         return 0, type(exc).__name__
     return answer.status_code, "" if answer.is_success else answer.text
+
+
+def _cors(text: str) -> Cors:
+    try:
+        return Cors.of(text)
+    except ValueError as exc:
+        raise LocalCloudError(f"{CORS}: {exc}", "see docs/settings.md") from None
 
 
 def _lacks_only_worker(said: str) -> bool:

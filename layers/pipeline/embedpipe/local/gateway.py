@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from embedpipe.api.cors import Cors
 from embedpipe.local.bodies import Bodies, BodyError
 from embedpipe.local.errors import InvocationError, ThrottledError
 from embedpipe.local.proxy_event import proxy_event, response, size_bytes
@@ -44,6 +45,8 @@ class Gateway:
 
     Parameters
     ----------
+    cors
+        Who may call from a page in a browser; nobody unless it is given.
     binary_media_types
         Content types whose bodies travel in base64; all others travel as text. API Gateway replaces
         what is not UTF-8 in them; here it is refused, since a document must not change on its way.
@@ -58,6 +61,7 @@ class Gateway:
         binary_media_types: Sequence[str] = (),
         max_waiting: int = 64,
         bodies: Bodies | None = None,
+        cors: Cors | None = None,
         more_metrics: Callable[[int], str] | None = None,
     ) -> None:
         self._more_metrics = more_metrics
@@ -66,6 +70,7 @@ class Gateway:
         self._limit = function.max_concurrency + max_waiting
         self._in_flight = 0
         self._bodies = bodies or Bodies()
+        self._cors = cors or Cors()
         self._threads = ThreadPoolExecutor(function.max_concurrency, "gateway")
         self.app = Starlette(
             routes=[Route("/{path:path}", self._handle, methods=METHODS)],
@@ -77,6 +82,14 @@ class Gateway:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _handle(self, request: Request) -> Response:
+        answer = await self._answer(request)
+        # The function's answers have them; those of this gateway are read by pages, too.
+        asked = {name: [value] for name, value in request.headers.items()}
+        for name, value in self._cors.headers(asked).items():
+            answer.headers.setdefault(name, value)
+        return answer
+
+    async def _answer(self, request: Request) -> Response:
         if sum(len(name) + len(value) for name, value in request.headers.raw) > HEADERS_LIMIT_BYTES:
             message = f"The headers are larger than {HEADERS_LIMIT_BYTES} bytes."
             return problem(431, "HEADERS_TOO_LARGE", message, {"Connection": "close"})
