@@ -50,7 +50,7 @@ class Setting:
     @property
     def policies(self) -> Policies:
         """How it scales."""
-        return self.given or policies("gpu" if self.compute.is_gpu else "cpu")
+        return self.given or policies(self.compute.value)
 
     @property
     def document(self) -> Document:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 from embedpipe.cli.main import app
 from embedpipe.cli.plan.books import BookError, load, shipped
+from embedpipe.domain.capacity.choices import Compute
 from typer.testing import CliRunner
 
 from bench.service_times import Load, figures
@@ -25,12 +28,16 @@ def planned(*arguments: str) -> dict[str, Any]:
 
 
 def template() -> dict[str, Any]:
+    read = yaml.load((ROOT / "template.yaml").read_text(), template_loader())
+    return dict(read["Resources"])
+
+
+def template_loader() -> type[yaml.SafeLoader]:
     class Loader(yaml.SafeLoader):
         pass
 
     Loader.add_multi_constructor("!", lambda *_: None)
-    read = yaml.load((ROOT / "template.yaml").read_text(), Loader)
-    return dict(read["Resources"])
+    return Loader
 
 
 def test_tables_say_what_each_component_needs_and_costs() -> None:
@@ -152,14 +159,94 @@ def test_figures_of_the_template_are_its_own() -> None:
     )
 
 
-def test_no_fewer_alarms_and_secrets_are_paid_for_than_the_template_makes() -> None:
+def test_alarms_are_paid_for_as_the_template_has_them() -> None:
     figures, resources = shipped("figures.yaml"), template()
-
-    metrics = 0
+    metrics: Counter[str | None] = Counter()
     for resource in resources.values():
         if resource["Type"] == "AWS::CloudWatch::Alarm":
             several = resource["Properties"].get("Metrics", [{"MetricStat": {}}])
-            metrics += sum("MetricStat" in one for one in several)
-    secrets = [one for one in resources.values() if one["Type"] == "AWS::SecretsManager::Secret"]
-    assert figures["alarm_metrics_all"] >= metrics
-    assert figures["secrets"] >= len(secrets)
+            metrics[resource.get("Condition")] += sum("MetricStat" in one for one in several)
+    tracking = resources["EmbedBacklogPolicy"]["Properties"][
+        "TargetTrackingScalingPolicyConfiguration"
+    ]["CustomizedMetricSpecification"]["Metrics"]
+
+    basic = metrics[None] + metrics["CreateEmbedService"]
+    basic += 2 * sum("MetricStat" in one for one in tracking)
+
+    assert figures["alarm_metrics_basic"] == basic
+    assert figures["alarm_metrics_all"] == basic + metrics["AllAlarms"]
+    assert figures["composite_alarms"] == count_of("AWS::CloudWatch::CompositeAlarm")
+    assert (
+        f"{figures['alarm_metrics_all']:g} metrics of alarms instead of {basic}, "
+        f"and {figures['composite_alarms']:g} composite alarms"
+    ) in (ROOT / "docs" / "cost.md").read_text()
+
+
+def count_of(kind: str, **properties: str) -> int:
+    return sum(
+        resource["Type"] == kind and properties.items() <= resource["Properties"].items()
+        for resource in template().values()
+    )
+
+
+def test_secrets_and_endpoints_are_paid_for_as_the_template_has_them() -> None:
+    figures = shipped("figures.yaml")
+
+    assert figures["secrets"] == count_of("AWS::SecretsManager::Secret")
+    assert figures["endpoints"] == count_of("AWS::EC2::VPCEndpoint", VpcEndpointType="Interface")
+
+
+def test_metrics_are_paid_for_as_the_page_of_metrics_has_them() -> None:
+    page = (ROOT / "docs" / "observability.md").read_text()
+    printed: Counter[str] = Counter()
+    for line in page.splitlines():
+        if line.startswith("| `") and line.count("|") == 6:
+            names, _, stages, by, _ = line.removeprefix("|").split("|", 4)
+            for stage in re.findall(r"\w+", stages):
+                by_whom = "maintenance" if by.strip() == "maintenance" else stage
+                printed[by_whom] += len(re.findall(r"`\w+`", names))
+
+    figures = shipped("figures.yaml")
+
+    assert figures["metrics_of_maintenance"] == printed["maintenance"]
+    assert figures["metrics_of_tasks"] == printed["embed"]
+    assert figures["metrics_of_functions"] == printed["chunk"] + printed["store"]
+    assert figures["metrics_of_requests"] == printed["api"]
+    assert f"there are {sum(printed.values())} metrics" in page
+
+
+def test_metrics_of_the_gateway_are_those_of_its_methods() -> None:
+    resources = template()
+    events = resources["ApiFunction"]["Properties"]["Events"].values()
+
+    [settings] = resources["Api"]["Properties"]["MethodSettings"]
+
+    assert settings["MetricsEnabled"] is True
+    assert shipped("figures.yaml")["metrics_of_gateway"] == 5 * len(events)
+
+
+def test_tokens_that_a_task_holds_are_the_template_s() -> None:
+    document = yaml.load((ROOT / "template.yaml").read_text(), template_loader())
+    computes, figures = document["Mappings"]["Computes"], shipped("figures.yaml")
+
+    for compute, row in computes.items():
+        assert row["BufferTokens"] == figures[f"{compute.partition('-')[0]}_buffer_tokens"]
+    assert (
+        planned("--compute", "cpu-spot")["parameters"] | {"EmbedBufferTokens": "131072"}
+        == (planned("--compute", "cpu-spot")["parameters"])
+    )
+    assert set(computes) == {one.value for one in Compute}
+
+
+@pytest.mark.parametrize("option", ["--documents", "--tokens", "--peak", "--queries"])
+def test_what_is_absurd_is_refused_at_once(option: str) -> None:
+    result = RUNNER.invoke(app, ["plan", "--documents", "1", option, "1e300"])
+
+    assert result.exit_code == 2
+    assert option in result.stderr
+
+
+def test_the_most_that_can_be_asked_for_is_answered() -> None:
+    made = planned("--documents", "1e12", "--per", "hour", "--tokens", "1e8", "--peak", "10000")
+
+    assert made["possible"] is False

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from embedpipe.cli.plan.books import load
+from embedpipe.domain.capacity.alternatives import alternatives
 from embedpipe.domain.capacity.bill import monthly_usd
 from embedpipe.domain.capacity.book import Book, Books, Row
 from embedpipe.domain.capacity.choices import Choices, Compute, Database, Index, Network
 from embedpipe.domain.capacity.messages import billed
 from embedpipe.domain.capacity.notes import is_possible, notes
-from embedpipe.domain.capacity.plan import Plan, alternatives, plan, template_parameters
+from embedpipe.domain.capacity.plan import Plan, plan, template_parameters
 from embedpipe.domain.capacity.workload import HOURS_A_MONTH, Workload, document
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -231,6 +232,60 @@ def test_more_than_a_cluster_has_is_said() -> None:
     assert any("256 units" in note for note in notes(made))
 
 
+def test_more_tasks_than_a_service_has_are_said_and_not_reckoned_for_ever() -> None:
+    made = a_plan(a_workload(documents=1e15))
+
+    assert made.needs.embedding.tasks is None
+    assert any("a service has 5,000 at most" in note for note in notes(made))
+    assert alternatives(made, BOOKS) == ()
+
+
+def test_a_database_that_pauses_keeps_a_document_waiting() -> None:
+    # 240 s from no task, and 30 to wake.
+    seldom = a_workload(documents=100, slo_s=250)
+
+    assert is_possible(a_plan(seldom, compute=Compute.CPU))
+    pausing = a_plan(seldom, compute=Compute.CPU, database=Database.AURORA_PAUSE)
+    assert "takes 30 s to wake" in notes(pausing)[0]
+    beating = replace(seldom, slo_s=20)  # a task always runs, and keeps the database awake
+    assert is_possible(a_plan(beating, compute=Compute.CPU, database=Database.AURORA_PAUSE))
+
+
+def test_an_instance_of_rds_that_is_too_small_is_said() -> None:
+    made = a_plan(a_workload(documents=10_000_000, queries_per_s=1), database=Database.RDS)
+
+    assert any("no burstable instance" in note for note in notes(made))
+
+
+def test_no_task_at_all_is_said_where_the_first_document_waits_for_it() -> None:
+    made = a_plan(a_workload(slo_s=60), min_tasks=0)
+
+    assert "the first document takes 457 s, more than the 60 s" in notes(made)[0]
+
+
+@pytest.mark.parametrize(
+    ("what", "fields"),
+    [
+        # Comparing 1.8 million vectors takes 0.7 s, and as many halfvecs 0.9.
+        ("halfvec", {"documents": 1e6, "queries_per_s": 1.0, "search_s": 0.8, "collections": 30}),
+        ("Aurora that pauses", {"documents": 100, "slo_s": 250.0}),
+    ],
+)
+def test_what_breaks_a_promise_is_no_alternative(what: str, fields: dict[str, Any]) -> None:
+    made = a_plan(a_workload(**fields), compute=Compute.CPU)
+
+    assert is_possible(made)
+    assert not [one for one in alternatives(made, BOOKS) if what in one.what]
+
+
+def test_metrics_are_paid_for_in_hours_that_have_data() -> None:
+    idle = a_plan(a_workload(documents=1, months=1))
+    busy = a_plan(a_workload(documents=1_000_000), min_tasks=1)
+
+    assert quantity(idle, "metrics") == pytest.approx(41, abs=0.2)
+    assert quantity(busy, "metrics") == pytest.approx(41 + 15 + 32 + 13 + 4 + 10)
+
+
 def test_small_loads_are_cheaper_without_a_gpu() -> None:
     found = [one.what for one in alternatives(a_plan(), BOOKS)]
 
@@ -274,7 +329,8 @@ def test_more_documents_never_take_less(workload: Workload, chosen: Choices, mor
     large = plan(replace(workload, documents=more * workload.documents), chosen, BOOKS)
 
     assert large.monthly_usd >= small.monthly_usd * (1 - 1e-9)
-    assert (large.needs.embedding.tasks or 0) >= (small.needs.embedding.tasks or 0)
+    if large.needs.embedding.tasks is not None:
+        assert large.needs.embedding.tasks >= (small.needs.embedding.tasks or 0)
     assert large.needs.embedding.task_hours >= small.needs.embedding.task_hours * (1 - 1e-9)
     assert large.needs.storage.gb >= small.needs.storage.gb
     for before, after in zip(small.needs.functions, large.needs.functions, strict=True):
@@ -289,8 +345,8 @@ def test_twice_the_documents_take_at_most_twice_as_much(
     once = plan(workload, chosen, BOOKS)
     twice = plan(replace(workload, documents=2 * workload.documents), chosen, BOOKS)
 
-    if once.needs.embedding.tasks is not None:
-        assert (twice.needs.embedding.tasks or 0) <= 2 * once.needs.embedding.tasks
+    if once.needs.embedding.tasks is not None and twice.needs.embedding.tasks is not None:
+        assert twice.needs.embedding.tasks <= 2 * once.needs.embedding.tasks
     assert twice.needs.requests.of_messages == pytest.approx(2 * once.needs.requests.of_messages)
     for before, after in zip(once.needs.functions, twice.needs.functions, strict=True):
         assert after.concurrency <= 2 * before.concurrency
@@ -353,6 +409,8 @@ def test_every_row_of_the_books_is_asked_for() -> None:
         workload = a_workload(tokens=tokens, queries_per_s=0.05, documents=documents)
         chosen = Choices(compute, database, network, index, value_bytes, all_alarms=tokens > 200)
         plan(workload, chosen, Books(figures, prices))
+    seldom, pausing = a_workload(documents=1), Choices(database=Database.AURORA_PAUSE)
+    plan(seldom, pausing, Books(figures, prices))
 
     assert set(figures) - figures.asked == set()
     assert set(prices) - prices.asked == set()

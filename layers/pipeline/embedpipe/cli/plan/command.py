@@ -40,9 +40,11 @@ class VectorType(StrEnum):
 
 
 def plan_command(
-    documents: Annotated[float, typer.Option("--documents", "-d", min=1, help="How many come.")],
+    documents: Annotated[
+        float, typer.Option("--documents", "-d", min=1, max=1e12, help="How many come.")
+    ],
     tokens: Annotated[
-        float, typer.Option("--tokens", "-t", min=1, help="Of the mean document.")
+        float, typer.Option("--tokens", "-t", min=1, max=1e8, help="Of the mean document.")
     ] = 800,
     slo: Annotated[
         float,
@@ -50,13 +52,16 @@ def plan_command(
     ] = 600,
     per: Annotated[Per, typer.Option("--per", help="Documents are counted by it.")] = Per.MONTH,
     peak: Annotated[
-        float, typer.Option(min=1, help="Rate of the busiest hour over the mean of active ones.")
+        float,
+        typer.Option(min=1, max=1e4, help="Rate of the busiest hour over the mean of active ones."),
     ] = 3,
     hours: Annotated[
         float, typer.Option(min=0.1, max=24, help="Hours of a day in which documents come.")
     ] = 24,
     together: Annotated[int, typer.Option(min=1, help="Documents that are posted at once.")] = 1,
-    queries: Annotated[float, typer.Option(min=0, help="Searches a second, on average.")] = 0,
+    queries: Annotated[
+        float, typer.Option(min=0, max=1e6, help="Searches a second, on average.")
+    ] = 0,
     search_latency: Annotated[
         float, typer.Option(min=0.001, help="Seconds that the database may take for a search.")
     ] = 1,

@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from embedpipe.cli import output
 from embedpipe.cli.plan.words import amount, dollars, span
+from embedpipe.domain.capacity.alternatives import Alternative, alternatives
 from embedpipe.domain.capacity.bill import by_component
 from embedpipe.domain.capacity.book import Book, Books
 from embedpipe.domain.capacity.choices import Choices
 from embedpipe.domain.capacity.notes import is_possible, notes
-from embedpipe.domain.capacity.plan import (
-    Alternative,
-    Plan,
-    alternatives,
-    plan,
-    template_parameters,
-)
+from embedpipe.domain.capacity.plan import Plan, plan, template_parameters
 from embedpipe.domain.capacity.workload import Workload
 
 if TYPE_CHECKING:
@@ -120,6 +115,7 @@ class Report:
         yield "tasks at work at the peak, on average", amount(embed.load)
         yield "tasks at the peak", "-" if embed.tasks is None else amount(embed.tasks)
         yield "tasks that always run", amount(embed.min_tasks)
+        yield "tokens that a task holds at most", amount(embed.buffer_tokens)
         yield "task hours a month", amount(embed.task_hours)
         yield "post to searchable, 95 of 100", span(embed.latency_s)
         yield "the same while no task runs", span(embed.from_zero_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -42,7 +43,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Needs:
-    """Everything that was sized."""
+    """Everything that was sized.
+
+    Attributes
+    ----------
+    rds_size
+        See `instance`.
+    """
 
     workload: Workload
     choices: Choices
@@ -50,6 +57,7 @@ class Needs:
     functions: tuple[Function, ...]
     embedding: Embedding
     storage: Storage
+    rds_size: str | None
     requests: Requests
 
 
@@ -135,7 +143,7 @@ def _database(needs: Needs, books: Books) -> Iterator[Line]:
         yield _line(needs, books, "database", "Aurora storage", need.gb, "aurora_gb_months")
         yield _line(needs, books, "database", "Aurora I/O", need.io_requests, "aurora_io")
     elif needs.choices.database is Database.RDS:
-        size = instance(need, books.figures) or "medium"
+        size = needs.rds_size or "medium"
         disk = max(books.figures["rds_least_gb"], need.gb)
         item = f"RDS db.t4g.{size}"
         yield _line(needs, books, "database", item, HOURS_A_MONTH, f"rds_t4g_{size}_hours")
@@ -156,15 +164,30 @@ def _watching(needs: Needs, books: Books) -> Iterator[Line]:
     figures = books.figures
     calls = sum(one.invocations for one in needs.functions)
     gb = calls * figures["log_bytes"] / 1e9
-    insights = figures["insights_metrics"] * min(1.0, needs.embedding.task_hours / HOURS_A_MONTH)
-    metrics = figures["custom_metrics"] + insights
     alarms = figures["alarm_metrics_all" if needs.choices.all_alarms else "alarm_metrics_basic"]
     yield _line(needs, books, "watching", "logs taken in", gb, "log_gb")
-    yield _line(needs, books, "watching", "metrics", metrics, "metrics")
+    yield _line(needs, books, "watching", "metrics", _metrics(needs, books), "metrics")
     yield _line(needs, books, "watching", "alarms, by metric", alarms, "alarm_metrics")
+    if needs.choices.all_alarms:
+        count = figures["composite_alarms"]
+        yield _line(needs, books, "watching", "composite alarms", count, "composite_alarms")
     yield _line(needs, books, "watching", "dashboards", figures["dashboards"], "dashboards")
     if needs.choices.tracing:
         yield _line(needs, books, "watching", "X-Ray traces", _traces(needs), "traces")
+
+
+def _metrics(needs: Needs, books: Books) -> float:
+    """Count metrics by the share of the month's hours that have data of them, as AWS bills them."""
+    figures, workload = books.figures, needs.workload
+    running = min(1.0, needs.embedding.task_hours / HOURS_A_MONTH)
+    busy = -math.expm1(-workload.uploads_per_hour) * workload.active_hours / HOURS_A_MONTH
+    asked = 1.0 if workload.queries_per_s else busy
+    return (
+        figures["metrics_of_maintenance"]
+        + (figures["metrics_of_tasks"] + figures["insights_metrics"]) * running
+        + figures["metrics_of_functions"] * busy
+        + (figures["metrics_of_requests"] + figures["metrics_of_gateway"]) * asked
+    )
 
 
 def _traces(needs: Needs) -> float:

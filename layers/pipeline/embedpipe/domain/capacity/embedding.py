@@ -25,15 +25,17 @@ class Embedding:
     message_s
         That a task spends on the mean message.
     tasks
-        At the peak; None when the time asked for cannot be kept however many there are.
+        At the peak; None when the time asked for cannot be kept by as many as there can be.
     min_tasks
         That always run.
     task_hours
         In a month, all tasks together.
     idle_hours
         Of these, how many a task runs and polls empty queues.
+    buffer_tokens
+        That a task holds at most.
     wait_s
-        For a task at the peak, 95 of 100 messages.
+        For a task at the peak, 95 of 100 messages; 0 when there is no number of tasks.
     latency_s
         From the post to searchable at the peak while tasks run, 95 of 100 documents.
     from_zero_s
@@ -47,6 +49,7 @@ class Embedding:
     tasks: int | None
     min_tasks: int
     backlog_per_task: int
+    buffer_tokens: int
     task_hours: float
     idle_hours: float
     wait_s: float
@@ -67,8 +70,7 @@ def embedding(workload: Workload, doc: Document, choices: Choices, figures: Book
     other_s = _other_stages_s(doc, figures)
     spare_s = workload.slo_s - other_s - message_s
     tasks = servers_for(per_s, message_s, within_s=spare_s)
-    servers = tasks or int(in_flight(per_s, message_s)) + 1
-    waits_s = wait_s(servers, per_s, message_s)
+    waits_s = 0.0 if tasks is None else wait_s(tasks, per_s, message_s)
     from_zero_s = _start_s(choices.compute, figures) + other_s + message_s
     min_tasks = _min_tasks(workload, choices, from_zero_s)
     busy_h = workload.documents * doc.batches * message_s / 3600
@@ -81,6 +83,7 @@ def embedding(workload: Workload, doc: Document, choices: Choices, figures: Book
         tasks=None if tasks is None else max(tasks, min_tasks),
         min_tasks=min_tasks,
         backlog_per_task=_backlog(spare_s, message_s),
+        buffer_tokens=int(figures[f"{_kind(choices.compute)}_buffer_tokens"]),
         task_hours=hours,
         idle_hours=max(0.0, hours - busy_h),
         wait_s=waits_s,
@@ -97,8 +100,11 @@ def tokens_per_s(compute: Compute, figures: Book) -> float:
 
 
 def _start_s(compute: Compute, figures: Book) -> float:
-    kind = "gpu" if compute.is_gpu else "cpu"
-    return figures["scale_signal_s"] + figures[f"{kind}_start_s"]
+    return figures["scale_signal_s"] + figures[f"{_kind(compute)}_start_s"]
+
+
+def _kind(compute: Compute) -> str:
+    return "gpu" if compute.is_gpu else "cpu"
 
 
 def _other_stages_s(doc: Document, figures: Book) -> float:

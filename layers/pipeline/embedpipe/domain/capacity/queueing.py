@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+#: Of one service, AWS's quota of ECS: https://docs.aws.amazon.com/general/latest/gr/ecs-service.html
+MOST_TASKS = 5000
+
 
 def in_flight(per_s: float, each_s: float) -> float:
     """Say how many are being worked on at once: Little's law.
@@ -70,13 +73,12 @@ def wait_s(servers: int, per_s: float, each_s: float, *, share: float = 0.95) ->
 
 
 def servers_for(per_s: float, each_s: float, *, within_s: float, share: float = 0.95) -> int | None:
-    """Say how many servers keep the wait within a time; None when no number does."""
-    if within_s < 0:
+    """Say how many servers keep the wait within a time; None when MOST_TASKS do not."""
+    load = in_flight(per_s, each_s)
+    if within_s < 0 or load >= MOST_TASKS:
         return None
-    servers = math.floor(in_flight(per_s, each_s)) + 1
-    while wait_s(servers, per_s, each_s, share=share) > within_s:
-        servers += 1
-    return servers
+    tried = range(math.floor(load) + 1, MOST_TASKS + 1)
+    return next((one for one in tried if wait_s(one, per_s, each_s, share=share) <= within_s), None)
 
 
 def awake_share(arrivals_per_h: float, *, idle_h: float, start_h: float) -> float:

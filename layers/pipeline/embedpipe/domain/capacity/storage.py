@@ -14,6 +14,8 @@ _GB = 1e9
 _GIB = 2**30
 #: Aurora Serverless v2 moves in steps of half a unit.
 _STEP = 0.5
+#: What is promised holds for 95 of 100.
+_OFTEN_AWAKE = 0.95
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Storage:
         Processors at work.
     mean_acu, peak_acu
         Aurora capacity units.
+    wake_s
+        That a document or a search waits, more than five in a hundred of them, as it was paused.
     search_ms
         Of the database, for one search of a collection.
     io_requests
@@ -43,6 +47,7 @@ class Storage:
     peak_vcpu: float
     mean_acu: float
     peak_acu: float
+    wake_s: float
     search_ms: float
     io_requests: float
 
@@ -66,15 +71,16 @@ def storage(
     peak = (workload.peak_per_s * write_ms + workload.peak * queries * search_ms) / 1000
     all_bytes = workload.stored_documents * document_bytes
     memory_acu = _memory_acu(hot_bytes if queries else 0.0, all_bytes, figures)
+    awake = _awake(workload, embed, choices, figures)
     return Storage(
         chunks=chunks,
         gb=all_bytes / _GB,
         hot_gb=hot_bytes / _GB,
         mean_vcpu=mean,
         peak_vcpu=peak,
-        mean_acu=_awake(workload, embed, choices, figures)
-        * max(figures["acu_least"], memory_acu, _acu(mean, figures)),
+        mean_acu=awake * max(figures["acu_least"], memory_acu, _acu(mean, figures)),
         peak_acu=_rounded(max(figures["acu_least"], memory_acu, _acu(peak, figures))),
+        wake_s=figures["wake_s"] if awake < _OFTEN_AWAKE else 0.0,
         search_ms=search_ms,
         io_requests=workload.documents
         * document_bytes
