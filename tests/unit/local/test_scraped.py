@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,36 @@ def test_what_was_there_before_and_half_lines_do_not_count(tmp_path: Path) -> No
     append(log, line[30:])
 
     assert before == ""
+    assert samples_of(totals.text()) == {'embedpipe_requests_total{stage="api"}': 1}
+
+
+def test_a_long_log_is_read_line_by_line(tmp_path: Path) -> None:
+    totals = Totals(tmp_path)
+    line = '{"message": "another line of a function"}\n' * 20_000 + printed("api", Requests=1)
+    for _ in range(5):
+        append(tmp_path / "api.log", line)
+
+    tracemalloc.start()
+    text = totals.text()
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert samples_of(text) == {'embedpipe_requests_total{stage="api"}': 5}
+    assert (tmp_path / "api.log").stat().st_size > 4_000_000
+    assert peak_bytes < 1_000_000
+
+
+@pytest.mark.parametrize("first_scrape_after", ["a piece", "a line"])
+def test_a_line_too_long_for_metrics_is_passed_over(
+    tmp_path: Path, first_scrape_after: str
+) -> None:
+    totals, log = Totals(tmp_path), tmp_path / "api.log"
+    append(log, "x" * 3_000_000)
+    if first_scrape_after == "a piece":
+        assert totals.text() == ""
+    append(log, "\n" + printed("api", Requests=1))
+
+    assert samples_of(totals.text()) == {'embedpipe_requests_total{stage="api"}': 1}
     assert samples_of(totals.text()) == {'embedpipe_requests_total{stage="api"}': 1}
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 import httpx
 
@@ -32,6 +34,8 @@ LEFT_OUT = frozenset(
 _IN_SECONDS = {telemetry.STAGE_LATENCY, telemetry.REQUEST_DURATION}
 _WORKER_TIMEOUT_S = 1.0
 _MARK = b'"_aws"'
+#: More than CloudWatch takes in one event, 1 MiB: no line of metrics is longer.
+_LONGEST_BYTES = 1_048_577
 
 
 class Totals:
@@ -64,11 +68,11 @@ class Totals:
                 if log.seek(0, 2) < start:
                     start = 0
                 log.seek(start)
-                found = log.read()
-            # The last line may not be whole yet.
-            whole = found.rfind(b"\n") + 1
-            self._read[path] = start + whole
-            yield from (line for line in found[:whole].splitlines() if _MARK in line)
+                self._read[path] = start
+                for line in _whole_lines(log):
+                    self._read[path] += len(line)
+                    if _MARK in line:
+                        yield line
 
     def _add(self, line: bytes) -> None:
         try:
@@ -95,6 +99,15 @@ class Totals:
                     yield f'{full}_count{{stage="{stage}"}} {self._counts[name, stage]}\n'
                 else:
                     yield f'{full}{{stage="{stage}"}} {total:.17g}\n'
+
+
+def _whole_lines(log: BinaryIO) -> Iterator[bytes]:
+    """Give lines one by one, however much was written; what is too long for metrics in pieces."""
+    for line in iter(partial(log.readline, _LONGEST_BYTES), b""):
+        if not line.endswith(b"\n") and len(line) < _LONGEST_BYTES:
+            # The last line is not whole yet.
+            return
+        yield line
 
 
 def prometheus_name(name: str) -> str:
