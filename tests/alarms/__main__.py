@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.alarms.definitions import load
 from tests.alarms.faults import FAULTS
-from tests.alarms.pipeline import LATENCY_SCALE, Pipeline
+from tests.alarms.pipeline import Pipeline
 from tests.alarms.provoking import HEALTHY_MINUTES, Provoking
 from tests.chaos import report
 from tests.real_model import MODELS_DIR
@@ -29,14 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests.alarms", description=__doc__)
     parser.add_argument("--only", default="", help="a word in the names of faults")
     parser.add_argument("--template", type=Path, default=PATH, help="another one than ours")
-    parser.add_argument(
-        "--scale", type=float, default=LATENCY_SCALE, help="2.8 or more: see faults"
-    )
     parser.add_argument("--healthy", type=int, default=HEALTHY_MINUTES, help="minutes before")
     parser.add_argument("--verbose", action="store_true", help="print what rings in each minute")
     asked = parser.parse_args(arguments)
     directory = Path(tempfile.mkdtemp(prefix="alarms-"))
-    pipeline = Pipeline(directory, MODELS_DIR, asked.scale)
+    pipeline = Pipeline(directory, MODELS_DIR)
     began = time.monotonic()
     tell = partial(_say, began) if asked.verbose else lambda _text: None
     run = Provoking(pipeline, load(asked.template), asked.healthy, tell)

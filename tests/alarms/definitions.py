@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,12 +15,14 @@ from embedpipe.local import intrinsics
 from tests.alarms.evaluation import EXTRA_POINTS, State, state
 from tests.alarms.metric_math import Series, evaluate
 from tests.alarms.samples import Metric, Samples
+from tests.alarms.versions import NEW
 from tests.template import PATH
 
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
-#: Alarms under these conditions tell nobody: they set the number of embed tasks, or take a
-#: deployment back, of which there is neither here.
-SILENT = {"CreateEmbedService", "DeploysGradually"}
+#: The alarms of this condition set the number of embed tasks, of which there are none here.
+SILENT = {"CreateEmbedService"}
+#: Those of this one tell no topic: CodeDeploy looks at them, and takes a deployment back.
+TAKES_BACK = "DeploysGradually"
 _BREACHES = {
     "GreaterThanThreshold": operator.gt,
     "GreaterThanOrEqualToThreshold": operator.ge,
@@ -99,19 +101,22 @@ class Alarms:
         return states | {one.name: one.state for one in self.composites}
 
     def parts(self) -> set[str]:
-        """Name those that tell nobody, but make up others."""
-        return {alarm.name for alarm in self.alarms if "AlarmActions" not in alarm.properties}
+        """Name those that others are made of: they tell nobody."""
+        rules = " ".join(composite.rule for composite in self.composites)
+        return {alarm.name for alarm in self.alarms if f'"{alarm.name}"' in rules}
 
 
-def load(template: Path = PATH) -> Alarms:
-    """Read them from the template, with a topic to tell."""
+def load(template: Path = PATH, **parameters: str) -> Alarms:
+    """Read them from the template, with a topic to tell and parameters other than its defaults."""
     document = _read(template)
     resources = document["Resources"]
-    known = {"AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:alarms"}
+    known = {"AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:alarms", **parameters}
     for name, resource in resources.items():
         known |= {name: name}
         if resource["Type"] == "AWS::SQS::Queue":
             known |= {f"{name}.QueueName": name}
+        if resource["Type"] == "AWS::Serverless::Function":
+            known |= {f"{name}.Version.Version": NEW}
     resolver = intrinsics.Resolver(document, known)
     found = {
         kind: {
@@ -136,8 +141,14 @@ def _read(template: Path) -> dict[str, Any]:
 
 
 def _metric(said: Mapping[str, Any]) -> Metric:
-    [dimension] = said["Dimensions"]
-    return Metric(said["Namespace"], said["MetricName"], dimension["Value"])
+    return Metric(said["Namespace"], said["MetricName"], _dimension(said["Dimensions"]))
+
+
+def _dimension(dimensions: Sequence[Mapping[str, str]]) -> str:
+    """Give the value of the one, or the names and values of several in order."""
+    if len(dimensions) == 1:
+        return dimensions[0]["Value"]
+    return " ".join(sorted(f"{one['Name']}={one['Value']}" for one in dimensions))
 
 
 def _holds(node: ast.expr, states: Mapping[str, State]) -> bool:

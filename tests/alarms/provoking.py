@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from tests.alarms.causes import healthy, nothing
 from tests.alarms.definitions import Alarms
 from tests.alarms.evaluation import State
-from tests.alarms.faults import Fault, healthy, nothing
+from tests.alarms.faults import Fault
 from tests.alarms.pipeline import Pipeline
 
 #: Enough for what looks back over half an hour to have something to compare with.
@@ -107,7 +108,6 @@ class Provoking:
 
     def _minute(self, act: Callable[[Pipeline], None], *, is_measured: bool = True) -> set[str]:
         """Let one pass; give what tells somebody in it."""
-        self.pipeline.pass_minute()
         act(self.pipeline)
         self.pipeline.measure(maintenance=is_measured)
         states = self.alarms.look(self.pipeline.samples)

@@ -13,7 +13,7 @@ MINUTE_S = 60
 
 
 class Metric(NamedTuple):
-    """A metric with its one dimension."""
+    """A metric with its one dimension's value, or all of several; see `definitions`."""
 
     namespace: str
     name: str

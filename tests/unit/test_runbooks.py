@@ -15,7 +15,7 @@ from botocore import xform_name
 from botocore.session import Session
 from embedpipe.cli import main
 
-from tests.alarms.definitions import ALARM, COMPOSITE, SILENT
+from tests.alarms.definitions import ALARM, COMPOSITE, SILENT, TAKES_BACK
 from tests.template import load_stack
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,8 @@ def pages_of_alarms() -> dict[str, str]:
     return {
         name: found[1] if (found := re.search(r"docs/runbooks/([\w-]+)\.md$", text)) else ""
         for name, resource in resources.items()
-        if resource["Type"] in (ALARM, COMPOSITE) and resource.get("Condition") not in SILENT
+        if resource["Type"] in (ALARM, COMPOSITE)
+        and resource.get("Condition") not in {*SILENT, TAKES_BACK}
         for text in [resource["Properties"]["AlarmDescription"]]
     }
 
