@@ -23,7 +23,7 @@ SAM = AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} $(SAM_VENV)/bin/sam
 UV = $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types unit contract integration e2e events sam-local localstack e2e-localstack deploy-ministack alarms bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
+.PHONY: help setup demo test check lint format types unit contract integration e2e events sam-local localstack e2e-localstack deploy-ministack deploy-localstack alarms bench bench-engine soak properties fuzz fuzz-api chaos chaos-slice chaos-long crashpoints mutants \
 	image image-cpu image-check template build openapi openapi-check lock lock-check model pre-commit clean distclean
 
 help: ## List these targets
@@ -82,6 +82,10 @@ STACK_TESTS = $(BIN)/python -m pytest -o timeout_func_only=true --ignore tests/e
 deploy-ministack: $(VENV)/.dev $(SAM_VENV)/.ready $(MODEL) ## Deploy template.yaml to MiniStack, and run the end-to-end suite on it
 	$(STACK_BUILD)
 	E2E_TARGET=ministack $(STACK_TESTS)
+
+deploy-localstack: $(VENV)/.dev $(SAM_VENV)/.ready $(LOCALSTACK_VENV)/.ready $(RIE) $(MODEL) ## The same on LocalStack, with SQS's own redrive and an alarm
+	$(STACK_BUILD)
+	E2E_TARGET=localstack $(STACK_TESTS)
 
 localstack: $(LOCALSTACK_VENV)/.ready ## Run LocalStack's SQS and S3 on 127.0.0.1 (PORT=4566), until Ctrl-C
 	scripts/localstack $(or $(PORT),4566) .embedpipe/localstack

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tests.postgres import PostgresServer
 
 TENANTS = ("acme", "globex")
+#: LocalStack imports it, in an environment of its own.
+collect_ignore = ["stacks/process_executor.py"]
 
 # How long an example takes is the machine's business.
 hypothesis.settings.register_profile("embedpipe", deadline=None)

@@ -7,6 +7,7 @@ as it ended. Where LocalStack does not start, the build fails and a laptop says 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from tests.lambdas.rie import the_emulator
 from tests.ministack import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,8 +42,17 @@ def backends(*names: str) -> list[str]:
 
 
 @contextmanager
-def localstack(directory: Path) -> Iterator[str]:
+def localstack(directory: Path, *, files: Path | None = None, **variables: str) -> Iterator[str]:
     """Run LocalStack; give its URL.
+
+    Parameters
+    ----------
+    directory
+        Where its log goes.
+    files
+        Where everything else goes, if not there.
+    variables
+        Settings beside those of scripts/localstack, which leave all but SQS and S3 out.
 
     Raises
     ------
@@ -51,7 +62,10 @@ def localstack(directory: Path) -> Iterator[str]:
     port = free_port()
     with (directory / "localstack.log").open("wb") as log:
         process = subprocess.Popen(
-            [ROOT / "scripts" / "localstack", str(port), directory / "files"],
+            [
+                *(ROOT / "scripts" / "localstack", str(port), files or directory / "files"),
+                *(f"{name}={value}" for name, value in variables.items()),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -68,6 +82,45 @@ def localstack(directory: Path) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def for_stacks(directory: Path, **functions: str) -> dict[str, str]:
+    """Give the settings with which LocalStack deploys templates and runs their functions.
+
+    Parameters
+    ----------
+    directory
+        Gets the entry point by which LocalStack finds `tests/stacks/process_executor.py`.
+    functions
+        Variables that every function gets beside its own.
+    """
+    module = "process_executor"
+    info = directory / f"{module}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        f"[localstack.lambda.runtime_executor]\nprocess = {module}:ProcessExecutorPlugin\n"
+    )
+    shutil.copy(ROOT / "tests" / "stacks" / f"{module}.py", directory)
+    return {
+        "SERVICES": "",
+        # Where it unpacks code, for each function and layer.
+        "TMPDIR": str(directory),
+        "SQS_DISABLE_CLOUDWATCH_METRICS": "0",
+        # AWS measures queues once a minute. Alarms are evaluated each minute here, too.
+        "SQS_CLOUDWATCH_METRICS_REPORT_INTERVAL": "5",
+        "PYTHONPATH": str(directory),
+        # The newer engine follows references from resources whose condition is false, and refuses.
+        "PROVIDER_OVERRIDE_CLOUDFORMATION": "engine-legacy",
+        "LAMBDA_RUNTIME_EXECUTOR": "process",
+        "PROCESS_EXECUTOR_RIE": str(the_emulator()),
+        "PROCESS_EXECUTOR_PYTHON": sys.executable,
+        **{f"PROCESS_EXECUTOR_SET_{name}": value for name, value in functions.items()},
+        # Else it looks once a second, and after a while without messages once in ten.
+        "LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC": "0.1",
+        "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
+        "LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT": "60",
+    }
 
 
 def _listens_on(pid: int) -> set[tuple[str, int]]:

@@ -1,8 +1,9 @@
 """One target for the whole session; tests keep apart by collections of their own.
 
-E2E_TARGET says which: `local`, a local cloud, or `ministack`, the stack of template.yaml. What
-a test needs of it, it says by its fixtures: `target` is either; `cloud` has processes that can be
-frozen and killed, `stack` has what CloudFormation knows. A test of one is skipped on the other.
+E2E_TARGET says which: `local`, a local cloud, or the stack of template.yaml on an emulator,
+`ministack` or `localstack`. What a test needs of it, it says by its fixtures: `target` is any;
+`cloud` has processes that can be frozen and killed, `stack` has what CloudFormation knows. A test
+of one is skipped on the other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from embedpipe.local.functions import WORKER_WAIT_S
 
 from tests.e2e.client import Client, Queues
 from tests.e2e.cloud import Cloud, running, with_model
-from tests.e2e.targets import LOCAL, Target, chosen, deployed
+from tests.e2e.targets import LOCAL, Target, chosen, deployed_to
 from tests.localstack import endpoint_url
 from tests.real_model import MODELS_DIR, the_real_model
 from tests.stacks.deployed import DeployedStack
@@ -63,7 +64,7 @@ def stack(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A deployed stack, gone afterwards."""
     if chosen() == LOCAL:
         pytest.skip("needs a deployed stack, and runs on a local cloud")
-    with deployed(tmp_path_factory.mktemp("stack"), models_dir) as made:
+    with deployed_to(chosen(), tmp_path_factory.mktemp("stack"), models_dir) as made:
         yield made
 
 

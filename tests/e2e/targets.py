@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.e2e.client import Client, Queues
+from tests.localstack import for_stacks, localstack
 from tests.ministack import ministack
 from tests.stacks import ministack_gaps
 from tests.stacks.deployed import DeployedStack
 
 VARIABLE = "E2E_TARGET"
-LOCAL, MINISTACK = "local", "ministack"
+LOCAL, MINISTACK, LOCALSTACK = "local", "ministack", "localstack"
 
 
 class Target(Protocol):
@@ -38,21 +39,20 @@ class Target(Protocol):
 def chosen() -> str:
     """Give the target of this session."""
     name = os.environ.get(VARIABLE) or LOCAL
-    assert name in (LOCAL, MINISTACK), f"{VARIABLE}={name}"
+    assert name in (LOCAL, MINISTACK, LOCALSTACK), f"{VARIABLE}={name}"
     return name
 
 
 @contextmanager
-def deployed(logs: Path, models: Path) -> Iterator[DeployedStack]:
+def deployed_to(emulator: str, logs: Path, models: Path) -> Iterator[DeployedStack]:
     """Deploy the built template; give the stack, and delete it afterwards."""
     # Execution environments unpack the layer: too much to keep as pytest keeps directories.
     with tempfile.TemporaryDirectory(prefix="stack-") as made:
         scratch = Path(made)
         functions = {"MODELS_DIR": f"{scratch}/models"}
-        with ministack(logs, scratch=scratch, functions=functions) as url:
-            stack = DeployedStack(
-                url, logs, models, scratch=scratch, after_deploy=ministack_gaps.fill
-            )
+        with _emulator(emulator, logs, scratch, functions) as url:
+            gaps = ministack_gaps.fill if emulator == MINISTACK else None
+            stack = DeployedStack(url, logs, models, scratch=scratch, after_deploy=gaps)
             try:
                 stack.start()
                 yield stack
@@ -60,6 +60,15 @@ def deployed(logs: Path, models: Path) -> Iterator[DeployedStack]:
                 _assert_gone(stack)
             finally:
                 stack.stop()
+
+
+def _emulator(
+    name: str, logs: Path, scratch: Path, functions: dict[str, str]
+) -> AbstractContextManager[str]:
+    if name == MINISTACK:
+        return ministack(logs, scratch=scratch, functions=functions)
+    settings = for_stacks(scratch, **functions)
+    return localstack(logs, files=scratch / "files", **settings)
 
 
 def _assert_gone(stack: DeployedStack) -> None:

@@ -61,8 +61,12 @@ class Stack:
 
     @cached_property
     def resources(self) -> dict[str, str]:
-        """The physical ids of its resources, by their logical ones."""
-        return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in self.summaries()}
+        """The physical ids of its resources, by their logical ones; some on emulators have none."""
+        return {
+            one["LogicalResourceId"]: one["PhysicalResourceId"]
+            for one in self.summaries()
+            if "PhysicalResourceId" in one
+        }
 
     def summaries(self) -> list[dict[str, Any]]:
         """List its resources as CloudFormation does."""
