@@ -9,6 +9,7 @@ import pytest
 from tests.alarms.definitions import load
 from tests.alarms.evaluation import State
 from tests.alarms.samples import Metric, Samples
+from tests.alarms.versions import NEW, OLD, dimension_of
 
 #: What a stage prints in a minute of no work.
 IDLE = {"QueueDepth": 0, "QueueAge": 0, "StagePaused": 0, "JobsProcessed": 0, "JobsFailed": 0}
@@ -144,3 +145,73 @@ def test_nothing_measured_rings_when_the_last_point_is_out_of_sight() -> None:
         states.append(alarms.look(samples)["MeasuringAlarm"])
 
     assert [minute for minute, one in enumerate(states) if one is State.ALARM] == [11, 12, 13, 14]
+
+
+def states_by_hour(
+    alarm: str, metric: str, stage: str, hours: list[float | None], *, every_min: int = 60
+) -> list[State]:
+    """Give an alarm's state at the end of each hour where maintenance runs once in it."""
+    schedule = "rate(1 hour)" if every_min == 60 else f"rate({every_min} minutes)"
+    [one] = [one for one in load(MaintenanceSchedule=schedule).alarms if one.name == alarm]
+    samples, found = Samples(), []
+    for value in hours:
+        for minute in range(60):
+            samples.now += 1
+            if value is not None and minute % every_min == 0:
+                samples.add(Metric("embedpipe", metric, stage), [value])
+            one.look(samples)
+        found.append(one.state)
+    return found
+
+
+@pytest.mark.parametrize("every_min", [60, 15, 2])
+def test_slow_maintenance_rings_no_alarm_that_nothing_is_measured(every_min: int) -> None:
+    found = states_by_hour(
+        "MeasuringAlarm", "OutboxRows", "maintenance", [0.0] * 30, every_min=every_min
+    )
+
+    assert set(found) == {State.OK}
+
+
+def test_hourly_maintenance_that_stops_is_missed_within_six_hours() -> None:
+    found = states_by_hour(
+        "MeasuringAlarm", "OutboxRows", "maintenance", [0.0, 0.0, None, None, None, None, None, 0.0]
+    )
+
+    # Three periods, and two more that are looked at.
+    assert found.index(State.ALARM) == 6
+    assert found[-1] is State.OK
+
+
+@pytest.mark.parametrize(
+    ("alarm", "metric", "stage", "value"),
+    [
+        ("ChunkDlqDepthAlarm", "DlqDepth", "chunk", 101),
+        ("ChunkDlqIngestAlarm", "DlqArrivals", "chunk", 1801),
+        ("ChunkQueueAgeAlarm", "QueueAge", "chunk", 301),
+        ("EmbedWorkersStalledAlarm", "WorkersStalled", "embed", 1),
+        ("MaintenanceAlarm", "MaintenancePartsFailed", "maintenance", 1),
+        ("ChunkStagnationAlarm", "QueueDepth", "chunk", 101),
+    ],
+)
+def test_with_hourly_maintenance_gauges_ring_at_the_second_that_breaches(
+    alarm: str, metric: str, stage: str, value: float
+) -> None:
+    found = states_by_hour(alarm, metric, stage, [0.0, 0.0, 0.0, value, value, 0.0])
+
+    assert [state is State.ALARM for state in found] == [False] * 4 + [True, False]
+
+
+@pytest.mark.parametrize("function", ["Api", "Chunk", "Store", "Maintenance"])
+@pytest.mark.parametrize(("version", "expected"), [(NEW, State.ALARM), (OLD, State.OK)])
+def test_an_error_of_the_new_version_alone_takes_a_deployment_back(
+    function: str, version: str, expected: State
+) -> None:
+    alarms, samples = load(), Samples()
+    for number, of_version in ((0.0, NEW), (0.0, OLD), (1.0, version)):
+        samples.now += 1
+        dimension = dimension_of(f"{function}Function", of_version)
+        samples.add(Metric("AWS/Lambda", "Errors", dimension), [number])
+        found = alarms.look(samples)
+
+    assert found[f"{function}ErrorsAlarm"] is expected
