@@ -1,11 +1,15 @@
 from __future__ import annotations
 
-import pytest
-from embedpipe.errors import StoreUnavailableError
-from embedpipe.worker.recheck import RECHECK_S
+from collections.abc import Sequence
 
-from tests.unit.worker.bench import Bench
+import pytest
+from embedpipe.domain.jobs import BatchRef
+from embedpipe.errors import StoreUnavailableError
+from embedpipe.worker.recheck import RECHECK_S, TENANTS_AT_ONCE
+
+from tests.unit.worker.bench import Bench, Jobs
 from tests.unit.worker.remote_bench import RemoteBench
+from tests.unit.worker.test_engine import of_other, two_models
 
 
 def test_what_waits_for_a_cancelled_job_is_dropped_and_not_computed() -> None:
@@ -24,6 +28,50 @@ def test_what_waits_for_a_cancelled_job_is_dropped_and_not_computed() -> None:
     assert bench.counts["chunks"] == 1
     assert not bench.queue.peek()
     assert bench.held == 0
+
+
+def test_what_waits_for_a_model_to_load_is_dropped_and_loads_none() -> None:
+    bench, _ = two_models()
+    # The other model is not loaded yet.
+    messages = [of_other(bench, "cancelled"), of_other(bench, "cancelled later")]
+    bench.worker.receiver.step(0.0)
+    bench.clock.now += RECHECK_S
+    dropped = []
+
+    for message in messages:
+        bench.jobs.database.jobs.cancel(message.tenant_id, message.job_id)
+        dropped.append(bench.worker.recheck.look())
+    is_anything_loaded = bench.worker.arrivals.step()
+    bench.worker.drain()
+
+    assert dropped == [1, 1]
+    assert not is_anything_loaded
+    assert bench.answers() == []
+    assert not bench.queue.peek()
+    assert bench.held == 0
+
+
+def test_many_tenants_are_asked_about_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    tenants = [f"tenant-{number:02}" for number in range(2 * TENANTS_AT_ONCE + 1)]
+    bench = Bench(jobs=Jobs(tenants))
+    for tenant in tenants:
+        bench.submit("a text", tenant=tenant)
+    while bench.worker.receiver.step(0.0):
+        pass
+    bench.clock.now += RECHECK_S
+    asked: list[set[str]] = []
+
+    def pending(batches: Sequence[BatchRef]) -> set[BatchRef]:
+        asked.append({batch.job.tenant_id for batch in batches})
+        return set(batches)
+
+    monkeypatch.setattr(bench.jobs.database.jobs, "pending", pending)
+    for _ in range(3):
+        bench.worker.recheck.look()
+
+    assert [len(some) for some in asked] == [TENANTS_AT_ONCE] * 3
+    assert set.union(*asked) == set(tenants)
+    assert asked[0] & asked[1] == set()
 
 
 def test_what_has_just_come_is_not_asked_about() -> None:

@@ -85,6 +85,21 @@ class Arrivals:
                 self._decide(held, Outcome.RELEASE, None)
         return True
 
+    def withdraw(self, several: Sequence[Held]) -> list[Held]:
+        """Let messages wait for their model no more; give those that did."""
+        named = set(map(id, several))
+        withdrawn: list[Held] = []
+        with self._changed:
+            for model_id, waiting in list(self._waiting.items()):
+                withdrawn += [held for held, _ in waiting if id(held) in named]
+                left = [(held, rows) for held, rows in waiting if id(held) not in named]
+                if left:
+                    self._waiting[model_id] = left
+                else:
+                    # Nobody wants the model any more; a load that is under way goes on.
+                    del self._waiting[model_id]
+        return withdrawn
+
     def close(self) -> list[Held]:
         """Take nothing more; give back what waited for a model."""
         with self._changed:

@@ -69,7 +69,9 @@ class Worker:
             )
             for lane in context.ports.inboxes
         }
-        self.recheck = Recheck(context, self._decide)
+        self.recheck = Recheck(
+            context, self._decide, self.arrivals.withdraw, context.buffer.withdraw
+        )
         self.heartbeat = Heartbeat(context)
         self.presence = Presence.of(context, self.state)
         self.endpoint = Endpoint(context, self.engine, self.status, remote)
