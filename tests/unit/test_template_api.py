@@ -15,7 +15,7 @@ from tests.template import Stack, load_stack
 
 ANY = "x-amazon-apigateway-any-method"
 RESPONSES = "x-amazon-apigateway-gateway-responses"
-KEYED = [{"ApiKey": []}]
+KEYED: list[dict[str, list[str]]] = [{"ApiKey": []}]
 PLAN = ("ApiUsagePlan", "ApiPlanKey", "ApiUsagePlanKey")
 
 
