@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ from bench.scaling.pipeline import Outcome, Setting
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- bench.scaling: {} -->", "<!-- end -->"
+_TRACKED = (
+    "Divided by tasks that are",
+    "ScaleOutCooldown",
+    "Counts later by",
+    "Most tasks",
+    "Task hours",
+    "Last stored",
+)
 _BURSTS = (
     "Burst, from no task to none",
     "First stored",
@@ -59,39 +68,50 @@ def main() -> None:
 
 def everything(size: float) -> tuple[dict[str, str], dict[str, str]]:
     """Run all scenarios; give tables in Markdown, and plots."""
-    bursts = list(_bursts(size))
+    bursts, tracked = list(_bursts(size)), list(_tracked(size))
     tables = {
         "bursts": markdown(_BURSTS, [_burst_row(name, outcome) for name, outcome in bursts]),
+        "tracking": markdown(_TRACKED, [row for row, _ in tracked]),
         "interruptions": _interruptions(size),
         "linearity": _linearity(size),
         "validation": validation.table(),
     }
     plots = {
-        "burst": _burst_plot("A burst of long reports, GPU tasks", bursts[2][1]),
-        "burst-running": _burst_plot("The same, as AWS's example divides", bursts[5][1]),
+        "burst": _burst_plot("A burst of long reports, GPU tasks", bursts[3][1]),
+        "tracking": _burst_plot("Divided by wanted tasks, 300 s", tracked[0][1]),
+        "tracking-running": _burst_plot("Divided by running tasks, 120 s", tracked[3][1]),
     }
     return tables, plots
 
 
 def _bursts(size: float) -> Iterator[tuple[str, Outcome]]:
     pages, reports = Setting(scenarios.PAGES), Setting(scenarios.REPORT, compute=Compute.GPU)
-    of_running = replace(reports.policies, per_wanted=False)
-    hasty = replace(of_running, out_cooldown_s=120.0)
     more_each = replace(pages.policies, target=1000.0)
     one = scenarios.first_vector
     yield "one document, GPU", one(Compute.GPU)
     yield "one document, CPU", one(Compute.CPU)
     many, long = int(20_000 * size), int(6000 * size)
-    yield f"{long:,} reports in 10 min, GPU", scenarios.burst(reports, long, within_s=600)
-    for name, setting in (
-        ("the same, counts of tasks two minutes later", replace(reports, late=2)),
-        ("the same, divided by running tasks", replace(reports, given=of_running)),
-        ("the same, and ScaleOutCooldown 120 s", replace(reports, given=hasty)),
-    ):
-        yield name, scenarios.burst(setting, long, within_s=600)
+    for count in (long, 10 * long):
+        yield f"{count:,} reports in 10 min, GPU", scenarios.burst(reports, count, within_s=600)
     yield f"{many:,} pages in 10 min, CPU", scenarios.burst(pages, many, within_s=600)
     patient = replace(pages, given=more_each)
     yield "the same, EmbedBacklogPerTask=1000", scenarios.burst(patient, many, within_s=600)
+
+
+def _tracked(size: float) -> Iterator[tuple[Sequence[Any], Outcome]]:
+    for late, (per_wanted, cooldown_s) in product((0, 2), product((True, False), (300, 120))):
+        outcome = scenarios.tracked(
+            int(30_000 * size), per_wanted=per_wanted, cooldown_s=cooldown_s, late=late
+        )
+        row = (
+            "wanted" if per_wanted else "running",
+            f"{cooldown_s} s",
+            f"{late} min",
+            outcome.peak_tasks,
+            f"{outcome.task_hours:.2f}",
+            f"{outcome.last_s:.0f} s",
+        )
+        yield row, outcome
 
 
 def _burst_row(name: str, outcome: Outcome) -> Sequence[Any]:

@@ -159,8 +159,7 @@ class Pipeline:
             scales=fixed is None,
             late=setting.late,
         )
-        if fixed:
-            service.set(fixed, start_s=0.0)
+        service.set(bounds.least, start_s=0.0)
         return service
 
     def _functions(self) -> None:

@@ -22,21 +22,19 @@ PERIOD_S = 60.0
 #: Of the alarms that target tracking makes for itself: one-minute values in a row before it adds,
 #: and before it removes; below this share of the target.
 OUT_PERIODS, IN_PERIODS, IN_SHARE = 3, 15, 0.9
+#: How many minutes back FILL(…, REPEAT) finds the last count of tasks: as far as alarms look.
+REPEATED = 5
 
 
 @dataclass(frozen=True)
 class Point:
-    """What CloudWatch has of one minute."""
+    """What CloudWatch has of one minute; counts of tasks only while one runs."""
 
     at_s: float
     visible: int
     work: int
     running: int
     desired: int
-
-    def tasks(self, *, wanted: bool) -> int:
-        """Give what the backlog is divided by; all of it while there is none."""
-        return max(1, self.desired if wanted else self.running)
 
 
 class Service:
@@ -71,7 +69,7 @@ class Service:
         self._rate, self._start_s, self._then = rate, start_s, then
         self._delay_s, self._late = metric_delay_s, late
         self._tasks: dict[Task, float] = {}
-        self._points: deque[Point] = deque(maxlen=IN_PERIODS + late)
+        self._points: deque[Point] = deque(maxlen=IN_PERIODS + late + REPEATED)
         self._before_out = policies.least
         self._free_at = {"out": 0.0, "in": 0.0, "from zero": 0.0}
         inbox.wake = self._wake
@@ -139,7 +137,7 @@ class Service:
     def _judge(self, point: Point) -> None:
         self._points.append(point)
         policies, points = self._policies, list(self._points)
-        if self._counted(points)[-1].desired < 1 <= point.visible and self._may("from zero"):
+        if self._counts(points, wanted=True)[-1] < 1 <= point.visible and self._may("from zero"):
             self._wait("from zero", policies.from_zero_cooldown_s)
             self.set(self.desired + 1)
         idle = points[-policies.idle_periods :]
@@ -150,12 +148,13 @@ class Service:
     def _track(self, points: list[Point]) -> None:
         if self.desired == 0:
             return  # in proportion to nothing it adds nothing: the step leaves zero
-        target, per_wanted = self._policies.target, self._policies.per_wanted
-        counted = self._counted(points)
+        target = self._policies.target
+        counts = self._counts(points, wanted=self._policies.per_wanted)
         values = [
-            point.visible / count.tasks(wanted=per_wanted)
-            for point, count in zip(points, counted, strict=True)
+            point.visible / count for point, count in zip(points, counts, strict=True) if count
         ][-IN_PERIODS:]
+        if not counts[-1]:
+            return  # no data: nothing is known of tasks while none runs
         last = values[-OUT_PERIODS:]
         if len(last) == OUT_PERIODS and min(last) > target:
             self._scale_out(values[-1] / target)
@@ -175,9 +174,14 @@ class Service:
             self._wait("out", self._policies.out_cooldown_s)
             self.set(wanted)
 
-    def _counted(self, points: list[Point]) -> list[Point]:
-        """Give for each minute the one whose counts of tasks are known then."""
-        return [points[max(0, number - self._late)] for number in range(len(points))]
+    def _counts(self, points: list[Point], *, wanted: bool) -> list[int]:
+        """Give for each minute the count of tasks that is known then; 0 for none."""
+        found = []
+        for number in range(1 - self._late, len(points) + 1 - self._late):
+            seen = points[max(0, number - 1 - REPEATED) : max(0, number)]
+            known = [point.desired if wanted else point.running for point in seen if point.running]
+            found.append(known[-1] if known else 0)
+        return found
 
     def _may(self, policy: str) -> bool:
         return self._clock.now >= self._free_at[policy]

@@ -30,6 +30,17 @@ def first_vector(compute: Compute) -> Outcome:
     return burst(Setting(PAGES, compute=compute), 1, within_s=0)
 
 
+def tracked(documents: int, *, per_wanted: bool, cooldown_s: float, late: int = 0) -> Outcome:
+    """Have reports come while one GPU task is there, as always, and 40 may be."""
+    setting = Setting(REPORT, compute=Compute.GPU, late=late)
+    policies = replace(
+        setting.policies, least=1, most=40, per_wanted=per_wanted, out_cooldown_s=cooldown_s
+    )
+    pipeline = Pipeline(replace(setting, given=policies))
+    pipeline.post(documents, within_s=600)
+    return pipeline.run()
+
+
 def interrupted(*, notice: bool, documents: int = 6000) -> Outcome:
     """Two Spot tasks at work, one taken away a minute into it."""
     pipeline = Pipeline(Setting(PAGES, compute=Compute.CPU_SPOT, fixed_tasks=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -88,24 +89,55 @@ def test_backlog_and_buffer_go_with_the_speed_of_a_task(compute: str) -> None:
     assert (given.target, given.variables["EMBED_BUFFER_TOKENS"]) == (7, "512")
 
 
+def computed(queries: list[dict[str, Any]], visible: Series, wanted: Series) -> Series:
+    """Give what is watched, of the sum of what is visible and the counts of wanted tasks."""
+    repeated: Series = []
+    for one in wanted:
+        repeated.append(one if one is not None or not repeated else repeated[-1])
+    series: dict[str, Series] = {"visible": visible, "repeated": repeated}
+    for query in queries:
+        expression = query.get("Expression", "").replace("FILL(wanted, REPEAT)", "repeated")
+        if query["Id"] != "visible" and expression:
+            # SUM over an array adds what is reported, as + does.
+            summed = re.sub(r"SUM\(\[(\w+), (\w+)\]\)", r"(\1 + \2)", expression)
+            series[query["Id"]] = evaluate(summed, series, 60)
+    [watched] = [query["Id"] for query in queries if query["ReturnData"]]
+    return series[watched]
+
+
 @pytest.mark.parametrize(
     ("visible", "wanted", "expected"),
     [
         ([900.0, 900.0], [3.0, 9.0], [300.0, 100.0]),
-        ([900.0, 0.0], [0.0, 0.0], [900.0, 0.0]),  # nothing is divided by no task
-        ([0.0, 0.0], [3.0, 3.0], [0.0, 0.0]),
         ([900.0, 900.0], [3.0, None], [300.0, 300.0]),  # the count comes late
+        ([0.0, 0.0], [3.0, 3.0], [0.0, 0.0]),
+        ([900.0, 900.0], [0.0, 0.0], [None, None]),  # no data: tracking does nothing
+        ([900.0, 900.0], [None, None], [None, None]),
     ],
 )
-def test_the_backlog_has_a_value_whatever_the_count_of_tasks(
+def test_tracking_has_a_backlog_where_a_count_of_tasks_is_known(
     visible: Series, wanted: Series, expected: Series
 ) -> None:
     policy = Deployed().properties("EmbedBacklogPolicy")["TargetTrackingScalingPolicyConfiguration"]
+
     queries = policy["CustomizedMetricSpecification"]["Metrics"]
-    [backlog] = [one["Expression"] for one in queries if one["ReturnData"]]
-    repeated = [wanted[0] if one is None else one for one in wanted]
 
-    filled = backlog.replace("FILL(wanted, REPEAT)", "repeated")
+    assert computed(queries, visible, wanted) == expected
 
-    assert "wanted" not in filled
-    assert evaluate(filled, {"visible": visible, "repeated": repeated}, 60) == expected
+
+@pytest.mark.parametrize(
+    ("visible", "wanted", "expected"),
+    [
+        ([9.0, 9.0], [0.0, 0.0], [9.0, 9.0]),
+        ([9.0, 9.0], [None, None], [9.0, 9.0]),  # no count while no task runs
+        ([9.0, 9.0], [1.0, None], [0.0, 0.0]),
+        ([0.0, 0.0], [None, None], [0.0, 0.0]),
+        ([None, None], [None, None], [None, None]),  # queues unused for six hours
+    ],
+)
+def test_what_waits_rings_while_no_task_is_known_to_be_wanted(
+    visible: Series, wanted: Series, expected: Series
+) -> None:
+    alarm = Deployed().properties("EmbedFromZeroAlarm")
+
+    assert computed(alarm["Metrics"], visible, wanted) == expected
