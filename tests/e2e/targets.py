@@ -17,6 +17,18 @@ from tests.stacks.deployed import DeployedStack
 
 VARIABLE = "E2E_TARGET"
 LOCAL, MINISTACK, LOCALSTACK = "local", "ministack", "localstack"
+ORIGIN = "https://app.example"
+#: MiniStack has the cheap start, and LocalStack everything that it can make.
+CHOICES = {
+    MINISTACK: {},
+    LOCALSTACK: {
+        "AlarmSet": "all",
+        "ApiAccessLogging": "true",
+        "ApiQuotaPerDay": "100000",
+        "CorsAllowOrigins": ORIGIN,
+        "ReserveConcurrency": "true",
+    },
+}
 
 
 class Target(Protocol):
@@ -52,7 +64,14 @@ def deployed_to(emulator: str, logs: Path, models: Path) -> Iterator[DeployedSta
         functions = {"MODELS_DIR": f"{scratch}/models"}
         with _emulator(emulator, logs, scratch, functions) as url:
             gaps = ministack_gaps.fill if emulator == MINISTACK else None
-            stack = DeployedStack(url, logs, models, scratch=scratch, after_deploy=gaps)
+            stack = DeployedStack(
+                url,
+                logs,
+                models,
+                scratch=scratch,
+                choices=CHOICES[emulator],
+                after_deploy=gaps,
+            )
             try:
                 stack.start()
                 yield stack

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class DeployedStack(Stack):
         Where logs and the database go.
     scratch
         Where the emulator unpacks and runs functions.
+    choices
+        Parameters of the template beside those that an emulator needs.
     after_deploy
         What the emulator needs before anything is asked of the stack.
     """
@@ -53,10 +55,12 @@ class DeployedStack(Stack):
         models: Path,
         *,
         scratch: Path,
+        choices: Mapping[str, str] | None = None,
         after_deploy: Callable[[Stack], None] | None = None,
     ) -> None:
         super().__init__(endpoint_url, directory)
         self.scratch = scratch
+        self._choices = choices or {}
         self._after_deploy = after_deploy
         self._models = models
         self._guard = Guard()
@@ -144,6 +148,7 @@ class DeployedStack(Stack):
             # Each execution environment unpacks the whole layer.
             "ChunkMaximumConcurrency": "2",
             "StoreMaximumConcurrency": "2",
+            **self._choices,
         }
         self.deploy(parameters)
 
