@@ -7,12 +7,11 @@ import json
 import pytest
 
 from tests.e2e.client import Client, Queues, wait_until
-from tests.e2e.targets import LOCALSTACK, ORIGIN, chosen
+from tests.e2e.targets import LOCALSTACK, chosen
 from tests.stacks.deployed import DeployedStack
 
 #: An alarm is evaluated once a minute, and LocalStack looks at the minute before.
 ALARM_S = 240.0
-PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
 
 
 def test_every_resource_of_the_template_is_created(stack: DeployedStack) -> None:
@@ -32,20 +31,6 @@ def test_functions_run_what_the_layer_brings(stack: DeployedStack, client: Clien
 
     assert loaded
     assert [path for path in loaded if not path.is_relative_to(stack.scratch)] == []
-
-
-def test_a_usage_plan_refuses_strangers_before_a_function_runs(stack: DeployedStack) -> None:
-    if chosen() != LOCALSTACK:
-        pytest.skip(f"the stack on {chosen()} has no usage plan")
-
-    with stack.client("a-key-of-nobody-at-all") as stranger:
-        refused = stranger.request("GET", "/embeddings/models")
-        first_asked = stranger.request("OPTIONS", "/embeddings/models", headers=PREFLIGHT)
-        open_to_all = stranger.is_healthy()
-
-    assert (refused.status_code, refused.json()) == (403, {"message": "Forbidden"})
-    assert first_asked.headers["Access-Control-Allow-Origin"] == ORIGIN
-    assert open_to_all
 
 
 @pytest.mark.timeout(600)

@@ -462,3 +462,18 @@ def environment(stack: Stack, entry_point: str) -> Mapping[str, Any]:
         return {entry["Name"]: entry["Value"] for entry in container["Environment"]}
     variables: Mapping[str, Any] = stack.function(owner(entry_point))["Environment"]["Variables"]
     return variables
+
+
+def test_a_vpc_without_a_way_out_reaches_every_service_that_a_role_may_call(stack: Stack) -> None:
+    # KMS is asked by the services themselves; IAM's only action hands a role on.
+    called = {
+        action.partition(":")[0]
+        for _, statement in stack.statements()
+        for action in as_list(statement["Action"])
+    } - {"kms", "iam"}
+
+    names = [one["ServiceName"] for one in stack.of_type("AWS::EC2::VPCEndpoint").values()]
+    reached = {stack.text(name).rpartition("${AWS::Region}.")[2] for name in names}
+
+    assert called - {"ecr"} <= reached
+    assert {"ecr.api", "ecr.dkr", "ecs", "ecs-agent", "ecs-telemetry", "xray"} <= reached
