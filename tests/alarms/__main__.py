@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.alarms.definitions import load
+from tests.alarms.doubts import doubts
 from tests.alarms.faults import FAULTS
 from tests.alarms.pipeline import Pipeline
 from tests.alarms.provoking import HEALTHY_MINUTES, Provoking
@@ -30,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="a word in the names of faults")
     parser.add_argument("--template", type=Path, default=PATH, help="another one than ours")
     parser.add_argument("--healthy", type=int, default=HEALTHY_MINUTES, help="minutes before")
+    parser.add_argument(
+        "--doubt", action="store_true", help="change each alarm, and see that the run finds it"
+    )
     parser.add_argument("--verbose", action="store_true", help="print what rings in each minute")
     asked = parser.parse_args(arguments)
     directory = Path(tempfile.mkdtemp(prefix="alarms-"))
@@ -50,6 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         say = run.wrong + (
             [] if asked.only else sorted(f"{one}: no fault" for one in run.never_rang())
         )
+        if asked.doubt and not say:
+            say = doubt(run)
+            _say(began, "each alarm changed")
     finally:
         pipeline.stop()
         if say:
@@ -59,6 +66,16 @@ def main(arguments: list[str] | None = None) -> int:
     report.say(table(run))
     report.say("\n".join(("FAILED", *say)) if say else "passed")
     return 1 if say else 0
+
+
+def doubt(run: Provoking) -> list[str]:
+    """Print which changes of alarms the run would have found; give the alarms of which none."""
+    found = sorted(doubts(run), key=lambda one: one.alarm)
+    for one in found:
+        factor = f"x{one.factor:g}" if one.factor else "-"
+        period = "one period more" if one.is_period_found else "-"
+        report.say(f"{one.alarm:28} threshold {factor:6} {period}")
+    return [f"{one.alarm} could be another" for one in found if not one.is_cleared]
 
 
 def table(run: Provoking) -> str:

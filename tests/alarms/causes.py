@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from tests.alarms.pipeline import DLQS, LATENCY_SCALE, QUEUES, STAGES, VISIBILITY_S, Pipeline
+from tests.alarms.pipeline import (
+    DLQS,
+    LATENCY_SCALE,
+    PATIENCE_S,
+    QUEUES,
+    STAGES,
+    VISIBILITY_S,
+    Pipeline,
+)
 from tests.e2e.client import wait_until
 from tests.e2e.test_deliveries import _store_message
 
@@ -14,8 +22,8 @@ MANY = 105
 #: Above the 30 a minute of the alarms: 0.5 a second.
 POISON_A_MINUTE = 35
 FAILURES = 6
-#: Above the 5 s and the 10 s of the alarms; divided by `LATENCY_SCALE`, which leaves half of the
-#: 4 s that a statement waits for a lock to whoever began to wait first.
+#: Above the 5 s and the 10 s of the alarms; divided by `LATENCY_SCALE`, since a statement waits 4 s
+#: for a lock.
 SLOW_S, VERY_SLOW_S = 5.3, 10.6
 #: Above the 10 failures in a minute that take a deployment back; every second one fails.
 SEARCHES = 24
@@ -45,7 +53,7 @@ def send_poison(pipeline: Pipeline, minute: int) -> None:
                 pipeline.queues.count(DLQS[stage]) >= before[stage] + POISON_A_MINUTE
             ),
             what=f"{POISON_A_MINUTE} more dead letters of {stage}",
-            timeout_s=120,
+            timeout_s=PATIENCE_S,
         )
 
 
@@ -63,7 +71,7 @@ def _embed_messages(pipeline: Pipeline, jobs: set[str]) -> dict[str, str]:
             bodies[json.loads(message["Body"])["job_id"]] = message["Body"]
         return jobs <= set(bodies)
 
-    wait_until(have_all, what="the embed messages", timeout_s=120)
+    wait_until(have_all, what="the embed messages", timeout_s=PATIENCE_S)
     return bodies
 
 
@@ -76,7 +84,7 @@ def fail_jobs(pipeline: Pipeline) -> None:
         broken = _store_message(bodies[job]) | {"dimensions": 3}
         pipeline.queues.send(QUEUES["store"], json.dumps(broken))
     for job in jobs:
-        pipeline.client.in_status(job, "failed", timeout_s=120)
+        pipeline.client.in_status(job, "failed", timeout_s=PATIENCE_S)
 
 
 def go_on(pipeline: Pipeline) -> None:
@@ -99,7 +107,7 @@ def _store_half(pipeline: Pipeline) -> None:
     [job] = pipeline.submit(1, words=400)
     bodies = _embed_messages(pipeline, {job})
     pipeline.queues.send(QUEUES["store"], json.dumps(_store_message(bodies[job])))
-    pipeline.client.in_status(job, "storing", timeout_s=120)
+    pipeline.client.in_status(job, "storing", timeout_s=PATIENCE_S)
     pipeline.freeze("store")
     pipeline.thaw("embed")
 
@@ -107,7 +115,7 @@ def _store_half(pipeline: Pipeline) -> None:
 def freeze_all(pipeline: Pipeline) -> None:
     _store_half(pipeline)
     _fill(pipeline, MANY)
-    wait_until(lambda: pipeline.stalled() > 0, what="a stalled worker", timeout_s=60)
+    wait_until(lambda: pipeline.stalled() > 0, what="a stalled worker", timeout_s=PATIENCE_S)
 
 
 def thaw_all(pipeline: Pipeline) -> None:
@@ -117,7 +125,7 @@ def thaw_all(pipeline: Pipeline) -> None:
 
 def pause_embed(pipeline: Pipeline) -> None:
     pipeline.act("pause", "embed")
-    wait_until(lambda: pipeline.worker_says("paused"), what="a paused worker", timeout_s=60)
+    wait_until(lambda: pipeline.worker_says("paused"), what="a paused worker", timeout_s=PATIENCE_S)
     # Polls that are under way still bring what comes meanwhile, ten messages each.
     pipeline.submit(MANY + 20)
     pipeline.wait_in("embed", MANY)
@@ -129,20 +137,26 @@ def resume_embed(pipeline: Pipeline) -> None:
 
 
 def lock_table(pipeline: Pipeline, minute: int) -> None:
-    """Let a message of every stage meet a table that is locked for long."""
-    _fill(pipeline, 1)
-    with pipeline.database() as database, database.transaction():
-        database.execute("LOCK TABLE batches IN ACCESS EXCLUSIVE MODE")
-        for stage in STAGES:
-            before = pipeline.waiting_for("batches")
+    """Let a document meet a locked table in every stage, one after the other.
+
+    A statement waits 4 s for a lock, and this machine may take longer to bring all stages to it.
+    """
+    seconds = (VERY_SLOW_S if minute == 1 else SLOW_S) / LATENCY_SCALE
+    pipeline.freeze(*STAGES)
+    pipeline.submit(1)
+    for stage in STAGES:
+        # Whoever sent it there is done with the table.
+        pipeline.wait_in(stage, 1)
+        with pipeline.database() as database, database.transaction():
+            database.execute("LOCK TABLE batches IN ACCESS EXCLUSIVE MODE")
             pipeline.thaw(stage)
             wait_until(
-                lambda before=before: pipeline.waiting_for("batches") > before,  # type: ignore[misc]
+                lambda: pipeline.waiting_for("batches") > 0,
                 what=f"the {stage} stage waits for the table",
+                timeout_s=PATIENCE_S,
                 pause_s=0.02,
             )
-        seconds = VERY_SLOW_S if minute == 1 else SLOW_S
-        database.execute("SELECT pg_sleep(%s)", [seconds / LATENCY_SCALE])
+            database.execute("SELECT pg_sleep(%s)", [seconds])
     pipeline.settle()
     pipeline.wait_for_worker()
 

@@ -23,6 +23,8 @@ class Fault:
     ----------
     expected
         In which minute of it an alarm is to ring: from, to.
+    parts
+        The same of alarms that tell nobody: each of those that one is made of, though one would do.
     begin
         Done in a minute of its own, before the first.
     during
@@ -38,6 +40,7 @@ class Fault:
 
     name: str
     expected: Expected
+    parts: Expected = field(default_factory=dict)
     begin: Callable[[Pipeline], None] = causes.nothing
     during: Callable[[Pipeline, int], None] = lambda _pipeline, _minute: None
     mend: Callable[[Pipeline], None] = causes.nothing
@@ -49,9 +52,14 @@ class Fault:
     most_minutes: int = field(default=16)
 
 
-def of_each(kind: str, first: int, last: int) -> dict[str, tuple[int, int]]:
+def of_each(kind: str, first: int, last: int) -> Expected:
     """Expect an alarm of every stage."""
-    return {f"{stage.title()}{kind}Alarm": (first, last) for stage in STAGES}
+    return of_each_part(f"{kind}Alarm", first, last)
+
+
+def of_each_part(kind: str, first: int, last: int) -> Expected:
+    """Expect a part of every stage."""
+    return {f"{stage.title()}{kind}": (first, last) for stage in STAGES}
 
 
 FAULTS = (
@@ -81,6 +89,8 @@ FAULTS = (
         | of_each("QueueAge", 9, 9)
         | of_each("RequeueThrottled", 6, 9)
         | {"EmbedWorkersStalledAlarm": (4, 4), "QueueAgeSloAlarm": (1, 5)},
+        # Ages pass 120 s in the second minute, and 5 % of the hour's minutes are three or so.
+        parts=of_each_part("AgeHour", 3, 5) | of_each_part("AgeMinutes", 2, 2),
         begin=causes.freeze_all,
         mend=causes.thaw_all,
         # What stands still for longer than its timeout ends in one.
@@ -97,6 +107,10 @@ FAULTS = (
     Fault(
         "slow database: a table is locked",
         of_each("Latency", 10, 10) | {"LatencyP95SloAlarm": (1, 1), "LatencyP99SloAlarm": (1, 1)},
+        parts=of_each_part("P95Hour", 1, 1)
+        | of_each_part("P95Minutes", 1, 1)
+        | of_each_part("P99Hour", 1, 1)
+        | of_each_part("P99Minutes", 1, 1),
         begin=causes.count_latency_more,
         during=causes.lock_table,
         mend=causes.count_latency_once,

@@ -39,14 +39,16 @@ from tests.e2e.texts import a_text
 
 STAGES = ("chunk", "embed", "store")
 QUEUES = {stage: f"{stage.title()}Queue" for stage in STAGES}
+EVERY_QUEUE = (*QUEUES.values(), "EmbedHighQueue", "EmbedLowQueue")
 DLQS = {stage: f"{stage.title()}Dlq" for stage in STAGES}
 #: How many milliseconds of an alarm one counts for where it was made to last: what is provoked.
-#: A statement waits for a lock 4 s at most, and the objective of p99 is 10 s.
-LATENCY_SCALE = 6.0
+LATENCY_SCALE = 10.0
 #: How often is measured anew what this machine was too slow to answer within 3 s.
 MEASURED_ANEW = 5
 ROOT = Path(__file__).parents[2]
 VISIBILITY_S = 4
+#: What takes longer than this has failed, however slow the machine is.
+PATIENCE_S = 300
 #: What a killed or frozen process held comes back in seconds, and nothing is rescued meanwhile.
 ENVIRONMENT = {
     "EMBED_VISIBILITY_S": str(VISIBILITY_S),
@@ -57,19 +59,12 @@ ENVIRONMENT = {
     "RESCUE_IDLE_S": "86400",
     "RETRY_BACKOFF_BASE_S": "0.1",
 }
-OPEN_JOBS = """
-    SELECT count(*) FROM jobs WHERE status IN ('queued', 'chunking', 'embedding', 'storing')
-"""
+OPEN_JOBS = "SELECT count(*) FROM jobs WHERE finished_at IS NULL"
 WAITING = """
     SELECT count(DISTINCT pid) FROM pg_locks WHERE relation = %s::regclass AND NOT granted
 """
 #: One of each source that maintenance asks.
-_MEASURED = {
-    telemetry.QUEUE_AGE,
-    telemetry.QUEUE_DEPTH,
-    telemetry.DLQ_DEPTH,
-    telemetry.DLQ_ARRIVALS,
-}
+_GAUGES = {telemetry.QUEUE_AGE, telemetry.QUEUE_DEPTH, telemetry.DLQ_DEPTH, telemetry.DLQ_ARRIVALS}
 
 
 class Pipeline:
@@ -95,14 +90,14 @@ class Pipeline:
         wait_until(
             lambda: self._ready.is_set() or not self._thread.is_alive(),
             what="a cloud",
-            timeout_s=90,
+            timeout_s=PATIENCE_S,
         )
         assert self._ready.is_set(), "the local cloud does not start"
         outside = Cloud(self._directory)
         outside.url = self._cloud.url
         self.client: Client = self._open.enter_context(outside.client())
         self.queues: Queues = self._open.enter_context(outside.queues())
-        for queue in (*QUEUES.values(), "EmbedHighQueue", "EmbedLowQueue"):
+        for queue in EVERY_QUEUE:
             self.queues.set_visibility(queue, VISIBILITY_S)
         self._database: str = outside.endpoint()["database"]
         self._worker = subprocess.Popen(
@@ -112,7 +107,7 @@ class Pipeline:
             stdout=(self._directory / "logs" / "worker.log").open("ab"),
             stderr=subprocess.STDOUT,
         )
-        wait_until(self.client.is_healthy, what="a worker", timeout_s=90)
+        wait_until(self.client.is_healthy, what="a worker", timeout_s=PATIENCE_S)
         self._freezer.start()
         self.collection = self.client.create_collection()
         self._begin_minutes()
@@ -159,8 +154,11 @@ class Pipeline:
 
     def settle(self) -> None:
         """Wait until no job is open and every queue is empty."""
-        self.queues.wait_until_empty([*QUEUES.values(), "EmbedHighQueue", "EmbedLowQueue"])
-        wait_until(lambda: not self._count(OPEN_JOBS), what="no job is open", timeout_s=120)
+        wait_until(
+            lambda: not any(map(self.queues.count, EVERY_QUEUE)) and not self._count(OPEN_JOBS),
+            what="empty queues and no open job",
+            timeout_s=PATIENCE_S,
+        )
 
     def wait_for_worker(self) -> None:
         """Wait until the worker has printed what it did: it does so on its own."""
@@ -171,7 +169,7 @@ class Pipeline:
         wait_until(
             lambda: self.queues.count(QUEUES[stage]) >= count,
             what=f"{count} messages of {stage}",
-            timeout_s=120,
+            timeout_s=PATIENCE_S,
         )
 
     def act(self, verb: str, stage: str) -> None:
@@ -247,7 +245,7 @@ class Pipeline:
             except InvocationError:
                 return []
             found = self._logs.new_metrics("maintenance.log")
-            if {name for _, name, _ in found} >= _MEASURED:
+            if {name for _, name, _ in found} >= _GAUGES:
                 break
         return found
 
