@@ -10,14 +10,11 @@ import psycopg
 #: What has the times that gauges read.
 TABLES = ("jobs", "outbox", "dlq_entries")
 #: Everything of a minute is put into its middle, far from what a gauge takes for another minute.
-_MOVED = """
-    UPDATE {table} SET {column} = CASE
-        WHEN {column} > now() THEN {column}
-        WHEN {column} > %(over)s THEN now() - interval '30 s'
-        ELSE LEAST({column} + (now() - %(looked)s) - interval '60 s', now() - interval '90 s')
-    END
-    WHERE {column} IS NOT NULL
-"""
+_MOVED = """{column} = CASE
+    WHEN {column} IS NULL OR {column} > now() THEN {column}
+    WHEN {column} > %(over)s THEN now() - interval '30 s'
+    ELSE LEAST({column} + (now() - %(looked)s) - interval '60 s', now() - interval '90 s')
+END"""
 
 
 class Minutes:
@@ -30,9 +27,7 @@ class Minutes:
 
     def __init__(self, database: psycopg.Connection[Any]) -> None:
         self._database = database
-        self._columns = [
-            (table, column) for table in TABLES for column in _times_of(database, table)
-        ]
+        self._moves = [_move(table, _times_of(database, table)) for table in TABLES]
         self._looked = self._over = self._now()
 
     def end(self) -> None:
@@ -40,11 +35,8 @@ class Minutes:
         with self._database.transaction():
             # No trigger takes this for a change.
             self._database.execute("SET LOCAL session_replication_role = replica")
-            for table, column in self._columns:
-                self._database.execute(
-                    _MOVED.format(table=table, column=column),
-                    {"over": self._over, "looked": self._looked},
-                )
+            for move in self._moves:
+                self._database.execute(move, {"over": self._over, "looked": self._looked})
             # That of the transaction, which the times were set by.
             self._looked = _one(self._database, "SELECT now()")
 
@@ -54,6 +46,10 @@ class Minutes:
 
     def _now(self) -> datetime:
         return _one(self._database, "SELECT clock_timestamp()")
+
+
+def _move(table: str, columns: list[str]) -> str:
+    return f"UPDATE {table} SET " + ", ".join(_MOVED.format(column=column) for column in columns)
 
 
 def _times_of(database: psycopg.Connection[Any], table: str) -> list[str]:
