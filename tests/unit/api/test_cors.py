@@ -100,6 +100,15 @@ def test_the_headers_of_openais_client_are_let_through_and_no_others() -> None:
     assert allowed == [*ALLOW_HEADERS, "x-stainless-lang", "x-stainless-retry-count"]
 
 
+def test_what_openais_client_sends_from_firefox_and_safari_is_let_through() -> None:
+    sent = {"authorization", "content-type", "openai-organization", "openai-project", "user-agent"}
+
+    answer = preflight(a_client(), Access_Control_Request_Headers=",".join(sorted(sent)))
+
+    allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert sent <= set(allowed)
+
+
 # ---------------------------------------------------------------------------------------- answers
 
 

@@ -15,8 +15,18 @@ from embedpipe.api.reading import Headers
 from embedpipe.api.submission import IDEMPOTENCY_KEY
 from embedpipe.domain.origins import ANY, parse_origins
 
-#: What callers send, beside what needs no leave.
-ALLOW_HEADERS = (HEADER, "Authorization", "Content-Type", IDEMPOTENCY_KEY, "traceparent")
+#: What callers send, beside what needs no leave. OpenAI's clients name themselves, and perhaps an
+#: account, of which nothing is read; Firefox and Safari ask for leave to send that name.
+ALLOW_HEADERS = (
+    HEADER,
+    "Authorization",
+    "Content-Type",
+    IDEMPOTENCY_KEY,
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    "User-Agent",
+    "traceparent",
+)
 #: What a page may read of an answer, beside the few headers that it always may.
 EXPOSE_HEADERS = (
     "Allow",
