@@ -25,6 +25,8 @@ class Freezer:
     def __init__(self, pids: Callable[[], Mapping[str, list[int]]]) -> None:
         self._pids = pids
         self._frozen: set[str] = set()
+        # Else the thread would freeze again what was thawed while it looked.
+        self._lock = threading.Lock()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._keep_frozen, name="freezer", daemon=True)
 
@@ -40,17 +42,20 @@ class Freezer:
 
     def freeze(self, *stages: str) -> None:
         """Let processes of stages stand still until they are thawed."""
-        self._frozen.update(stages)
-        self._signal(signal.SIGSTOP, *stages)
+        with self._lock:
+            self._frozen.update(stages)
+            self._signal(signal.SIGSTOP, *stages)
 
     def thaw(self, *stages: str) -> None:
         """Let them go on."""
-        self._frozen.difference_update(stages)
-        self._signal(signal.SIGCONT, *stages)
+        with self._lock:
+            self._frozen.difference_update(stages)
+            self._signal(signal.SIGCONT, *stages)
 
     def _keep_frozen(self) -> None:
         while not self._is_over.wait(FREEZE_EVERY_S):
-            self._signal(signal.SIGSTOP, *tuple(self._frozen))
+            with self._lock:
+                self._signal(signal.SIGSTOP, *self._frozen)
 
     def _signal(self, number: signal.Signals, *stages: str) -> None:
         by_stage = self._pids()
