@@ -63,16 +63,24 @@ def purge_dlqs(pipeline: Pipeline) -> None:
 
 
 def _embed_messages(pipeline: Pipeline, jobs: set[str]) -> dict[str, str]:
-    """Give a message of each job, while the worker stands still."""
+    """Give a message of each job, while the worker stands still.
+
+    Looking at a message counts as a receive, of which it has ten: so not before all are there, and
+    what the worker had asked for before it stood still has come back.
+    """
+    queues, queue = pipeline.queues, QUEUES["embed"]
+    wait_until(
+        lambda: queues.count(queue) >= len(jobs) and not queues.in_flight(queue),
+        what="the embed messages",
+        timeout_s=PATIENCE_S,
+    )
     bodies: dict[str, str] = {}
-
-    def have_all() -> bool:
-        for message in pipeline.queues.peek(QUEUES["embed"]):
+    for _ in range(3):
+        for message in queues.peek(queue):
             bodies[json.loads(message["Body"])["job_id"]] = message["Body"]
-        return jobs <= set(bodies)
-
-    wait_until(have_all, what="the embed messages", timeout_s=PATIENCE_S)
-    return bodies
+        if jobs <= set(bodies):
+            return bodies
+    raise AssertionError(f"{len(bodies)} of {len(jobs)} embed messages")
 
 
 def fail_jobs(pipeline: Pipeline) -> None:
