@@ -35,10 +35,12 @@ class Freezer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Freeze nothing more."""
+        """Freeze nothing more, and thaw what is frozen, so that it can be ended."""
         self._is_over.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._frozen:
+            self.thaw(*self._frozen)
 
     def freeze(self, *stages: str) -> None:
         """Let processes of stages stand still until they are thawed."""

@@ -37,3 +37,14 @@ def test_what_is_thawed_while_it_is_looked_for_is_not_frozen_again(
 
     assert sent[0] == signal.SIGSTOP
     assert sent[-1] == signal.SIGCONT
+
+
+def test_nothing_stays_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    freezer = Freezer(lambda: {"chunk": [1], "store": [2, 3]})
+    freezer.freeze("store")
+
+    freezer.stop()
+
+    assert sent[2:] == [(2, signal.SIGCONT), (3, signal.SIGCONT)]
