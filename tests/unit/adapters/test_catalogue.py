@@ -111,6 +111,17 @@ def an_outage(model_id: str) -> ModelInfo:
     raise BlobsUnavailableError
 
 
+def test_a_model_of_the_catalogue_that_is_not_there_is_left_out_and_said_so_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = models_in(folder)
+
+    listed = [[model.model_id for model in models.all()] for _ in range(2)]
+
+    assert listed == [["mine", "remote"]] * 2
+    assert caplog.messages == ["the model gone is left out: NotFoundError"]
+
+
 def test_a_list_without_what_s3_has_is_no_list(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,6 +234,22 @@ def test_a_list_is_kept_for_a_while_and_then_asked_for_again(tmp_path: Path) -> 
     assert s3.asked == ["models/*", f"models/new/{MANIFEST}"]
 
 
+def test_a_damaged_model_is_left_out_and_said_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    s3 = FakeS3()
+    s3.objects[f"models/broken/{MANIFEST}"] = b"format: 99"
+    s3.objects["models/no-model/tokenizer.json"] = b"{}"
+    models = models_from(s3, tmp_path)
+
+    listed = [[model.model_id for model in models.all()] for _ in range(2)]
+
+    assert listed == [[MODEL_ID], [MODEL_ID]]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the model broken is left out: ModelFilesError"
+    ]
+
+
 def test_what_is_on_the_disk_alone_is_listed_beside_what_is_in_s3(tmp_path: Path) -> None:
     path = tmp_path / "mine" / MANIFEST
     path.parent.mkdir()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedpipe.adapters.byte_tokenizer import ByteTokenizer
 from embedpipe.adapters.catalogue_files import GetS3, default_model_id, models_dir, read_s3
+from embedpipe.adapters.readable import Readable
 from embedpipe.adapters.tokenizer import HuggingFaceTokenizer, ModelsDirectory
 from embedpipe.errors import BlobsUnavailableError, ModelFilesError, NotFoundError
 from embedpipe.models.catalogue import Catalogue, CatalogueError, LocalEntry, RemoteEntry
@@ -52,6 +52,7 @@ class CatalogueModels:
         self._s3 = s3
         self._tokenizers: dict[str, Tokenizer] = {}
         self._lock = threading.RLock()
+        self._readable = Readable(self.get)
 
     def get(self, model_id: str) -> ModelInfo:
         """Give one. Raises NotFoundError (MODEL_NOT_FOUND)."""
@@ -92,14 +93,13 @@ class CatalogueModels:
         raise outage or _not_found()
 
     def all(self) -> list[ModelInfo]:
-        """List them by id. What is damaged is left out. Raises BlobsUnavailableError."""
+        """List them by id. What is damaged or missing is left out, and logged once.
+
+        Raises BlobsUnavailableError.
+        """
         if self._catalogue is None:
             return self._local.all()
-        found = []
-        for model_id in sorted(self._catalogue.models):
-            with suppress(NotFoundError, ModelFilesError, OSError):
-                found.append(self.get(model_id))
-        return found
+        return list(self._readable.of(self._catalogue.models))
 
     def providers(self) -> set[str]:
         """Name the services of the catalogue."""

@@ -7,13 +7,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from embedpipe.errors import ModelFilesError, NotFoundError, PoisonChunkError
+from embedpipe.adapters.readable import Readable
+from embedpipe.errors import NotFoundError, PoisonChunkError
 from embedpipe.models.directory import TOKENIZER, ModelDirectory, ModelId
 from embedpipe.models.tokenizer_file import load_tokenizer
 from embedpipe.ports.models import Encoding, ModelInfo
@@ -154,6 +155,8 @@ class ModelsDirectory:
         self._directories: dict[str, ModelDirectory] = {}
         self._tokenizers: dict[str, HuggingFaceTokenizer] = {}
         self._lock = threading.RLock()
+        # Anything may lie beside models.
+        self._readable = Readable(self.get, expects_strangers=True)
 
     def get(self, model_id: str) -> ModelInfo:
         """Give one. Raises NotFoundError (MODEL_NOT_FOUND)."""
@@ -179,26 +182,21 @@ class ModelsDirectory:
             It is not on this disk, and S3 does not answer.
         """
         for place in (self._on_disk, self._in_s3):
-            for model in self._readable(place()):
+            for model in self._readable.of(place()):
                 if model.fingerprint == fingerprint:
                     return model
         raise NotFoundError("there is no such model", code="MODEL_NOT_FOUND")
 
     def all(self) -> list[ModelInfo]:
-        """List what is on this disk and in S3, by id. What is damaged is left out.
+        """List what is on this disk and in S3, by id. What is damaged is left out, and logged once.
 
         Of those in S3 the manifest is fetched, which is small. Raises BlobsUnavailableError.
         """
-        return list(self._readable(self._on_disk() | self._in_s3()))
+        return list(self._readable.of(self._on_disk() | self._in_s3()))
 
     def providers(self) -> set[str]:
         """Name none: what has a directory is computed here."""
         return set()
-
-    def _readable(self, model_ids: set[str]) -> Iterator[ModelInfo]:
-        for model_id in sorted(model_ids):
-            with suppress(NotFoundError, ModelFilesError, OSError):
-                yield self.get(model_id)
 
     def _on_disk(self) -> set[str]:
         return {path.parent.name for path in self._models_dir.glob("[!.]*/embedpipe.yaml")}
