@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from tests.e2e.client import Client
-from tests.e2e.targets import Target
+from tests.e2e.targets import LOCALSTACK, Target, chosen
 
 MODEL_ID = "all-MiniLM-L6-v2"
 REFERENCE = Path(__file__).resolve().parents[1] / "data" / "minilm_reference.json"
@@ -25,8 +25,14 @@ Floats = npt.NDArray[np.float32]
 @pytest.fixture
 def embeddings(target: Target) -> Iterator[openai.OpenAI]:
     """The openai client, with the right key."""
+    key = target.api_key()
     with openai.OpenAI(
-        base_url=f"{target.url}/v1", api_key=target.api_key(), max_retries=0, timeout=60
+        base_url=f"{target.url}/v1",
+        api_key=key,
+        # A usage plan knows no other header.
+        default_headers={"X-API-KEY": key} if chosen() == LOCALSTACK else None,
+        max_retries=0,
+        timeout=60,
     ) as client:
         yield client
 

@@ -52,7 +52,7 @@ def test_without_the_key_nothing_is_invoked(
     [
         ("GET", "/", 404),
         ("GET", "/api/v1/embeddings/models", 200),
-        ("POST", "/api/v1/embeddings", 400),
+        ("POST", "/api/v1/embeddings", 415),
         ("GET", "/nothing/at/all", 404),
     ],
 )
