@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from embedpipe.adapters.postgres.migrations import migrate, rollback, set_password
+from embedpipe.adapters.postgres.migrations import (
+    migrate,
+    owner_connection,
+    rollback,
+    set_password,
+)
 from embedpipe.adapters.postgres.sessions import SERVER_OPTIONS
 from embedpipe.adapters.postgres.verification import verify
 from embedpipe.errors import ConflictError, InvalidInputError, StoreUnavailableError
@@ -258,6 +263,15 @@ def test_an_owner_who_may_not_alter_the_roles_migrates_all_the_same(owner_connin
         connection.rollback()
 
     assert told == ["the owner may not set timeouts of embedpipe_app"]
+
+
+def test_what_a_migration_warns_of_is_logged(
+    owner_conninfo: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with owner_connection(owner_conninfo) as connection:
+        connection.execute("DO $$ BEGIN RAISE NOTICE 'fine'; RAISE WARNING 'careful'; END $$")
+
+    assert caplog.messages == ["the database warns: careful"]
 
 
 def test_a_url_that_is_not_valid_is_not_quoted() -> None:

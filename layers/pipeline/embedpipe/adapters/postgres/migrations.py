@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,8 @@ from psycopg.rows import dict_row
 from embedpipe.adapters.postgres.sessions import Connection, translate_errors
 from embedpipe.errors import ConflictError, InvalidInputError
 from embedpipe.sql import Migration, migrations, statement
+
+logger = logging.getLogger(__name__)
 
 #: The roles that functions and operators log in as.
 ROLES = ("embedpipe_app", "embedpipe_maintenance")
@@ -30,7 +33,14 @@ def owner_connection(conninfo: str) -> Iterator[Connection]:
         translate_errors(),
         psycopg.connect(waiting, autocommit=True, row_factory=dict_row) as connection,
     ):
+        connection.add_notice_handler(_tell)
         yield connection
+
+
+def _tell(notice: psycopg.errors.Diagnostic) -> None:
+    """Log what a migration could not do; the driver would drop it."""
+    if notice.severity_nonlocalized == "WARNING":
+        logger.warning("the database warns: %s", notice.message_primary)
 
 
 def applied_migrations(connection: Connection) -> dict[int, tuple[str, str]]:
