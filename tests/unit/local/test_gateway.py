@@ -193,6 +193,14 @@ def test_a_page_may_read_what_the_gateway_answers_by_itself() -> None:
     assert [answer.headers["Vary"] for answer in answers] == ["Origin", "Origin"]
 
 
+def test_of_two_origins_none_is_let_read() -> None:
+    both = [("Origin", "https://other.example.com"), ("Origin", APP)]
+
+    answer = ask(FakeFunction(FINE), "GET", "/", cors=Cors.of(APP), headers=both)
+
+    assert (answer.headers.get(LEAVE), answer.headers["Vary"]) == (None, "Origin")
+
+
 def test_what_the_function_says_of_pages_is_left_as_it_is() -> None:
     said = {"statusCode": 204, "multiValueHeaders": {LEAVE: ["*"], "Vary": ["Accept"]}}
 

@@ -84,7 +84,7 @@ class Gateway:
     async def _handle(self, request: Request) -> Response:
         answer = await self._answer(request)
         # The function's answers have them; those of this gateway are read by pages, too.
-        asked = {name: [value] for name, value in request.headers.items()}
+        asked = {name: request.headers.getlist(name) for name in request.headers}
         for name, value in self._cors.headers(asked).items():
             answer.headers.setdefault(name, value)
         return answer
