@@ -133,6 +133,16 @@ def test_the_plan_is_of_the_stage_and_no_looser(stack: Stack) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "is_taken"),
+    [("0", True), ("1", True), ("100000", True), ("00", False), ("0.0", False), ("-1", False)],
+)
+def test_a_quota_is_a_whole_number_and_none_is_0(stack: Stack, text: str, is_taken: bool) -> None:
+    pattern = stack.document["Parameters"]["ApiQuotaPerDay"]["AllowedPattern"]
+
+    assert bool(re.fullmatch(pattern, text)) is is_taken
+
+
 def test_a_changed_parameter_reaches_the_stage(stack: Stack) -> None:
     # SAM names a deployment by the definition as it is written, and that stays the same.
     assert stack.properties("Api")["AlwaysDeploy"] is True
@@ -144,15 +154,17 @@ def test_a_changed_parameter_reaches_the_stage(stack: Stack) -> None:
 def test_pages_may_read_what_api_gateway_answers_by_itself_where_origins_are_named(
     stack: Stack,
 ) -> None:
-    named = body(stack, CorsAllowOrigins="https://a.example,https://b.example")[RESPONSES]
+    named = body(stack, CorsAllowOrigins="https://a.example")[RESPONSES]
+    several = body(stack, CorsAllowOrigins="https://a.example,https://b.example")[RESPONSES]
     every = body(stack, CorsAllowOrigins="*")[RESPONSES]
 
     origin = "gatewayresponse.header.Access-Control-Allow-Origin"
-    assert set(named) == set(every) == {"DEFAULT_4XX", "DEFAULT_5XX"}
+    assert set(named) == set(several) == set(every) == {"DEFAULT_4XX", "DEFAULT_5XX"}
     for kind in named:
-        assert named[kind]["responseParameters"][origin] == "method.request.header.Origin"
+        assert named[kind]["responseParameters"][origin] == "'https://a.example'"
+        assert several[kind]["responseParameters"][origin] == "method.request.header.Origin"
         assert every[kind]["responseParameters"][origin] == "'*'"
-        assert named[kind]["responseParameters"]["gatewayresponse.header.Vary"] == "'Origin'"
+        assert several[kind]["responseParameters"]["gatewayresponse.header.Vary"] == "'Origin'"
     assert RESPONSES not in body(stack)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -10,6 +11,7 @@ from tests.alarms.definitions import load
 from tests.alarms.evaluation import State
 from tests.alarms.samples import Metric, Samples
 from tests.alarms.versions import NEW, OLD, dimension_of
+from tests.template import load_stack
 
 #: What a stage prints in a minute of no work.
 IDLE = {"QueueDepth": 0, "QueueAge": 0, "StagePaused": 0, "JobsProcessed": 0, "JobsFailed": 0}
@@ -162,6 +164,46 @@ def states_by_hour(
             one.look(samples)
         found.append(one.state)
     return found
+
+
+@pytest.mark.parametrize(
+    ("schedule", "window_s"),
+    [
+        ("rate(1 minute)", 5 * 60),
+        ("rate(15 minutes)", 3 * 3600),
+        ("rate(60 minutes)", 3 * 3600),
+        ("rate(1 hour)", 3 * 3600),
+        ("rate(2 hours)", 24 * 3600),
+        ("rate(12 hours)", 24 * 3600),
+    ],
+)
+def test_it_waits_for_more_than_one_gauge_of_any_schedule(schedule: str, window_s: int) -> None:
+    [said] = [
+        one.properties
+        for one in load(MaintenanceSchedule=schedule).alarms
+        if one.name == "MeasuringAlarm"
+    ]
+
+    assert int(said["Period"]) * int(said["EvaluationPeriods"]) == window_s
+
+
+@pytest.mark.parametrize(
+    ("schedule", "is_taken"),
+    [
+        ("rate(1 minute)", True),
+        ("rate(60 minutes)", True),
+        ("rate(1 hour)", True),
+        ("rate(12 hours)", True),
+        ("rate(1 minutes)", False),
+        ("rate(90 minutes)", False),
+        ("rate(13 hours)", False),
+        ("rate(1 day)", False),
+    ],
+)
+def test_maintenance_runs_more_often_than_that_alarm_looks(schedule: str, is_taken: bool) -> None:
+    pattern = load_stack().document["Parameters"]["MaintenanceSchedule"]["AllowedPattern"]
+
+    assert bool(re.fullmatch(pattern, schedule)) is is_taken
 
 
 @pytest.mark.parametrize("every_min", [60, 15, 2])
