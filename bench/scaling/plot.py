@@ -29,7 +29,7 @@ def lines(title: str, across: str, curves: Mapping[str, Points]) -> str:
             f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>'
             f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share * top:,.4g}</text>'
             f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">'
-            f"{share * right:,.4g}</text>"
+            f"{share * right:,.0f}</text>"
         )
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">{escape(across)}</text>')
     for number, (name, points) in enumerate(curves.items()):

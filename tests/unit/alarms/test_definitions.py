@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -166,44 +165,23 @@ def states_by_hour(
     return found
 
 
-@pytest.mark.parametrize(
-    ("schedule", "window_s"),
-    [
-        ("rate(1 minute)", 5 * 60),
-        ("rate(15 minutes)", 3 * 3600),
-        ("rate(60 minutes)", 3 * 3600),
-        ("rate(1 hour)", 3 * 3600),
-        ("rate(2 hours)", 24 * 3600),
-        ("rate(12 hours)", 24 * 3600),
-    ],
-)
-def test_it_waits_for_more_than_one_gauge_of_any_schedule(schedule: str, window_s: int) -> None:
+SCHEDULES = load_stack().document["Parameters"]["MaintenanceSchedule"]["AllowedValues"]
+SECONDS = {"minute": 60, "minutes": 60, "hour": 3600, "hours": 3600}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_it_waits_for_more_than_one_gauge_of_any_schedule(schedule: str) -> None:
+    count, unit = schedule.removeprefix("rate(").removesuffix(")").split()
     [said] = [
         one.properties
         for one in load(MaintenanceSchedule=schedule).alarms
         if one.name == "MeasuringAlarm"
     ]
 
-    assert int(said["Period"]) * int(said["EvaluationPeriods"]) == window_s
+    window_s = int(said["Period"]) * int(said["EvaluationPeriods"])
 
-
-@pytest.mark.parametrize(
-    ("schedule", "is_taken"),
-    [
-        ("rate(1 minute)", True),
-        ("rate(60 minutes)", True),
-        ("rate(1 hour)", True),
-        ("rate(12 hours)", True),
-        ("rate(1 minutes)", False),
-        ("rate(90 minutes)", False),
-        ("rate(13 hours)", False),
-        ("rate(1 day)", False),
-    ],
-)
-def test_maintenance_runs_more_often_than_that_alarm_looks(schedule: str, is_taken: bool) -> None:
-    pattern = load_stack().document["Parameters"]["MaintenanceSchedule"]["AllowedPattern"]
-
-    assert bool(re.fullmatch(pattern, schedule)) is is_taken
+    assert window_s >= 2 * int(count) * SECONDS[unit]
+    assert window_s <= (24 if unit == "hours" else 3) * 3600
 
 
 @pytest.mark.parametrize("every_min", [60, 15, 2])

@@ -111,9 +111,6 @@ def test_intrinsic_functions_are_evaluated() -> None:
     assert resolve({"Fn::FindInMap": ["Sizes", "small", "cpu"]}) == 2
     assert resolve({"Fn::Sub": ["${a}${Bucket.Arn}${!kept}", {"a": "1"}]}) == "1arn:b${kept}"
     assert resolve({"Fn::Not": [{"Condition": "IsX"}]}) is False
-    parts = {"Fn::Split": [",", {"Fn::Sub": "a,${Name}"}]}
-    assert (resolve(parts), resolve({"Fn::Select": [1, parts]})) == (["a", "x"], "x")
-    assert resolve({"Fn::Select": [2, parts]}) is UNKNOWN
     assert resolve({"Fn::ImportValue": "there"}) is UNKNOWN
     assert resolve([{"Ref": "Nothing"}, 1]) == [1]
 

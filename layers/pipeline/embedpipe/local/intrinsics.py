@@ -85,8 +85,6 @@ class Resolver:
             "Fn::GetAtt": lambda parts: self._ref(".".join(parts)),
             "Fn::Sub": self._sub,
             "Fn::Join": self._join,
-            "Fn::Split": self._split,
-            "Fn::Select": self._select,
             "Fn::If": self._if,
             "Fn::FindInMap": self._find_in_map,
             "Fn::Equals": lambda pair: self.resolve(pair[0]) == self.resolve(pair[1]),
@@ -127,15 +125,6 @@ class Resolver:
         separator, items = argument
         parts = [self.resolve(item) for item in items]
         return UNKNOWN if UNKNOWN in parts else separator.join(map(str, parts))
-
-    def _split(self, argument: Any) -> Any:
-        separator, text = argument[0], self.resolve(argument[1])
-        return UNKNOWN if text is UNKNOWN else text.split(separator)
-
-    def _select(self, argument: Any) -> Any:
-        index, items = argument
-        found = self.resolve(items)
-        return found[int(index)] if isinstance(found, list) and int(index) < len(found) else UNKNOWN
 
     def _if(self, argument: Any) -> Any:
         name, when_true, when_false = argument
