@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from embedpipe.local.functions import WORKER_WAIT_S
 from tests.e2e.client import Client, Queues
 from tests.e2e.cloud import Cloud, running, with_model
 from tests.e2e.targets import LOCAL, Target, chosen, deployed_to
-from tests.localstack import endpoint_url
+from tests.localstack import NotStartedError, endpoint_url
+from tests.postgres import is_ci
 from tests.real_model import MODELS_DIR, the_real_model
 from tests.stacks.deployed import DeployedStack
 
@@ -61,10 +63,18 @@ def cloud(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def stack(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedStack]:
-    """A deployed stack, gone afterwards."""
+    """A deployed stack, gone afterwards. A laptop whose emulator does not start skips."""
     if chosen() == LOCAL:
         pytest.skip("needs a deployed stack, and runs on a local cloud")
-    with deployed_to(chosen(), tmp_path_factory.mktemp("stack"), models_dir) as made:
+    with ExitStack() as held:
+        try:
+            made = held.enter_context(
+                deployed_to(chosen(), tmp_path_factory.mktemp("stack"), models_dir)
+            )
+        except NotStartedError as exc:
+            if is_ci():
+                raise
+            pytest.skip(f"LocalStack does not start here: {exc}")
         yield made
 
 
